@@ -1,0 +1,72 @@
+"""Scenarios of one large body."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+
+from bench import bulk
+from bench.proxies import RunningProxy
+from bench.scenario import Bench, Column, Sample, Scenario
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+class BodyScenario(Scenario):
+    """One large body on one connection."""
+
+    main = "cpu_ms"
+    backend = "bulk"
+    columns = (
+        Column("cpu_ms", "CPU ms/GiB", 0),
+        Column("mib_s", "MiB/s", 0),
+        Column("proxy_busy", "proxy core %", 0),
+    )
+    skips = {"twisted.web.proxy": "it has no flow control and collects such a body in memory"}
+
+    @abstractmethod
+    def transfer(self, port: int, count: int) -> int:
+        """Move *count* bytes through the proxy on *port*; return how many arrived."""
+
+    def measure(self, bench: Bench, proxy: RunningProxy, seed: int) -> Sample:
+        """Transfer once and check the count."""
+        del seed
+        size = bench.settings.size_mib * MIB
+        self.transfer(proxy.port, min(size, 8 * MIB))
+        own_before = time.process_time()
+        with bench.window(proxy) as used:
+            got = self.transfer(proxy.port, size)
+        own_s = time.process_time() - own_before
+        sample = Sample()
+        if got != size:
+            sample.errors.append(f"{got} of {size} bytes arrived")
+        sample.values = {
+            "cpu_ms": used.proxy_s * 1e3 * GIB / size,
+            "mib_s": size / MIB / used.wall_s,
+            "proxy_busy": 100 * used.proxy_s / used.wall_s,
+        }
+        sample.warnings = bench.remarks(used, own_s)
+        return sample
+
+
+class Download(BodyScenario):
+    """From the backend to the client."""
+
+    name = "download"
+    summary = "a reply body of --size-mib on one connection"
+
+    def transfer(self, port: int, count: int) -> int:
+        """Fetch *count* bytes; return how many came."""
+        return bulk.download(port, count)
+
+
+class Upload(BodyScenario):
+    """From the client to the backend."""
+
+    name = "upload"
+    summary = "a request body of --size-mib with Content-Length; the backend confirms the count"
+
+    def transfer(self, port: int, count: int) -> int:
+        """Send *count* bytes; return how many the backend counted."""
+        return bulk.upload(port, count)

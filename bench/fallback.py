@@ -1,0 +1,42 @@
+"""A backend of 1 KiB replies for machines without nginx: ``python -m bench.fallback PORT``."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+BODY = b"x" * 1024
+REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
+LAST_REPLY = REPLY.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
+
+
+class Responder(asyncio.Protocol):
+    """Answers every request head, without a body, with the same reply."""
+
+    def __init__(self) -> None:
+        self._received = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport to answer on."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Answer each head that is complete."""
+        *heads, self._received = (self._received + data).split(b"\r\n\r\n")
+        for head in heads:
+            if b" HTTP/1.0" in head.partition(b"\r\n")[0] or b"connection: close" in head.lower():
+                self._transport.write(LAST_REPLY)
+                self._transport.close()
+                return
+            self._transport.write(REPLY)
+
+
+async def serve(port: int) -> None:
+    """Serve on a loopback port until the process is ended."""
+    server = await asyncio.get_running_loop().create_server(Responder, "127.0.0.1", port, backlog=4096)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(int(sys.argv[1])))

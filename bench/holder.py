@@ -1,0 +1,56 @@
+"""Holds idle keep-alive connections: ``python -m bench.holder PORT COUNT``.
+
+Each connection has had one request, as a real idle one has. Prints ``held N``, waits for a line (or the end) of
+standard input, prints ``alive N``, the number that nobody closed meanwhile, and ends.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+from bench.client import ask
+
+# Never more at once than the load generator's connections, so that the proxy's pool does not grow for it.
+BATCH = 32
+
+
+def connect(port: int, index: int) -> socket.socket:
+    """Open one connection, from one of four loopback addresses so that source ports cannot run out."""
+    sock = socket.socket()
+    sock.settimeout(30.0)
+    # Otherwise a port is reserved for all destinations at bind, before the destination is known (ip(7)).
+    sock.setsockopt(socket.IPPROTO_IP, getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24), 1)
+    sock.bind((f"127.0.0.{1 + index % 4}", 0))
+    sock.connect(("127.0.0.1", port))
+    return sock
+
+
+def is_alive(sock: socket.socket) -> bool:
+    """Whether the peer has neither closed the connection nor sent anything on it."""
+    try:
+        sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def main() -> None:
+    """Hold, report, wait, report, leave."""
+    port, count = int(sys.argv[1]), int(sys.argv[2])
+    held: list[socket.socket] = []
+    while len(held) < count:
+        batch = [connect(port, len(held) + index) for index in range(min(BATCH, count - len(held)))]
+        ask(batch)
+        held += batch
+    print(f"held {len(held)}", flush=True)
+    sys.stdin.readline()
+    print(f"alive {sum(map(is_alive, held))}", flush=True)
+    for sock in held:
+        sock.close()
+
+
+if __name__ == "__main__":
+    main()

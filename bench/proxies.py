@@ -1,0 +1,151 @@
+"""The proxies that are compared, and how each is started."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import client
+from bench.bulk import BulkError
+from bench.fleet import Child, Fleet, StartError, free_port, wait_for_port
+from bench.machine import OTHER_DESCRIPTORS, Machine
+
+PEERS = Path(__file__).resolve().parent / "peers"
+OURS = "txproxy"
+
+
+def fill(template: str, target: Path, values: Mapping[str, object]) -> Path:
+    """Write ``bench/peers/TEMPLATE`` to *target* with each ``@NAME@`` replaced.
+
+    Dollar signs and braces are syntax of their own in nginx and HAProxy files, hence the at signs.
+    """
+    text = (PEERS / template).read_text()
+    for name, value in values.items():
+        text = text.replace(f"@{name}@", str(value))
+    target.write_text(text)
+    return target
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """One kind of proxy.
+
+    :ivar name: what the tables and ``--peers`` call it.
+    :ivar template: its configuration in ``bench/peers``, empty for one without.
+    :ivar command: the words to start it; ``@CONFIG@``, ``@PORT@``, ``@BACKEND@``, ``@DIR@`` are filled in.
+    :ivar program: what must be on the path, empty if nothing.
+    :ivar module: what must be importable, empty if nothing.
+    """
+
+    name: str
+    template: str
+    command: tuple[str, ...]
+    program: str = ""
+    module: str = ""
+
+    def missing(self) -> str:
+        """Return why it cannot be measured here, or an empty string."""
+        if self.program and shutil.which(self.program) is None:
+            return f"{self.program} is not installed"
+        if self.module and importlib.util.find_spec(self.module.partition(".")[0]) is None:
+            return f"{self.module} cannot be imported by {sys.executable}"
+        return ""
+
+
+@dataclass(slots=True)
+class RunningProxy:
+    """One proxy that answers on a port."""
+
+    name: str
+    port: int
+    child: Child
+
+    @property
+    def pid(self) -> int:
+        """The process whose CPU and memory count, with its children's."""
+        return self.child.pid
+
+
+PROXIES: tuple[Proxy, ...] = (
+    Proxy(OURS, "txproxy.toml", (sys.executable, "-m", "txproxy.main", "run", "-c", "@CONFIG@")),
+    Proxy("nginx", "nginx.conf", ("nginx", "-e", "@DIR@/nginx.error.log", "-p", "@DIR@", "-c", "@CONFIG@"), "nginx"),
+    Proxy("haproxy", "haproxy.cfg", ("haproxy", "-db", "-f", "@CONFIG@"), "haproxy"),
+    Proxy(
+        "twisted.web.proxy",
+        "",
+        (sys.executable, str(PEERS / "twisted_web_proxy.py"), "@PORT@", "@BACKEND@", "@DIR@/twisted.access.log"),
+        module="twisted.web",
+    ),
+)
+
+
+def start_proxy(fleet: Fleet, machine: Machine, proxy: Proxy, backend: int) -> RunningProxy:
+    """Start *proxy* on the proxy core in front of the *backend* port and see it answer once.
+
+    :raises StartError: with the last lines it logged.
+    """
+    port = free_port()
+    values = {
+        "PORT": port,
+        "BACKEND": backend,
+        "DIR": fleet.directory,
+        "CLIENTS": machine.max_clients,
+        "CONNECTIONS": machine.max_clients + OTHER_DESCRIPTORS,
+    }
+    if proxy.template:
+        suffix = Path(proxy.template).suffix
+        values["CONFIG"] = fill(proxy.template, fleet.directory / f"{proxy.name}{suffix}", values)
+    command = []
+    for word in proxy.command:
+        for name, value in values.items():
+            word = word.replace(f"@{name}@", str(value))
+        command.append(word)
+    child = fleet.start(proxy.name, command, machine.proxy_core)
+    try:
+        wait_for_port(child, port)
+        client.fetch(port)
+    except (StartError, client.ReplyError, BulkError, OSError) as error:
+        fleet.stop(child)
+        raise StartError(f"{error}{_log_tail(fleet.directory, proxy.name, child)}") from error
+    return RunningProxy(proxy.name, port, child)
+
+
+def _log_tail(directory: Path, name: str, child: Child) -> str:
+    lines = child.last_lines()
+    own_log = directory / f"{name}.log"
+    if own_log.exists():
+        lines += own_log.read_text(errors="replace").splitlines()[-6:]
+    return "".join(f"\n    | {line}" for line in lines)
+
+
+def start_small_backend(fleet: Fleet, machine: Machine) -> RunningProxy:
+    """Start a backend of 1 KiB replies on the load's cores: nginx, or a slower one of our own without it."""
+    port = free_port()
+    if shutil.which("nginx"):
+        values = {"DIR": fleet.directory, "PORT": port, "CONNECTIONS": machine.max_clients, "BODY": "x" * 1024}
+        config = fill("backend.conf", fleet.directory / "backend.conf", values)
+        log = str(fleet.directory / "backend.error.log")
+        child = fleet.start("backend", ["nginx", "-e", log, "-p", str(fleet.directory), "-c", str(config)])
+    else:
+        child = fleet.module("backend", "bench.fallback", port)
+    return _answering(child, port)
+
+
+def start_bulk_backend(fleet: Fleet) -> RunningProxy:
+    """Start the backend of large bodies on the load's cores."""
+    port = free_port()
+    return _answering(fleet.module("backend", "bench.bulk", port), port)
+
+
+def _answering(child: Child, port: int) -> RunningProxy:
+    try:
+        wait_for_port(child, port)
+        client.fetch(port)
+    except (StartError, client.ReplyError, OSError) as error:
+        tail = "".join(f"\n    | {line}" for line in child.last_lines())
+        raise StartError(f"the backend does not answer: {error}{tail}") from error
+    return RunningProxy("backend", port, child)

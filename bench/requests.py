@@ -1,0 +1,88 @@
+"""Scenarios of many small requests, driven by wrk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+from bench import wrk
+from bench.proxies import RunningProxy
+from bench.scenario import Bench, Column, Sample, Scenario
+from bench.wrk import Load
+
+WARM_UP_S = 1.0
+
+
+def traffic(bench: Bench, proxy: RunningProxy, load: Load, seed: int, seconds: float) -> Sample:
+    """Send *load* through *proxy* for *seconds* and say what a request cost."""
+    with bench.window(proxy) as used:
+        result = wrk.run(bench.fleet, proxy.port, load, seconds, seed)
+    sample = Sample(errors=list(result.errors))
+    if result.requests:
+        sample.values = {
+            "cpu_us": used.proxy_s * 1e6 / result.requests,
+            "rate": result.rate,
+            "p50_us": result.p50_us,
+            "p99_us": result.p99_us,
+            "proxy_busy": 100 * used.proxy_s / used.wall_s,
+            "load_busy": 100
+            * (result.finished.cpu_s + used.backend_s)
+            / used.wall_s
+            / len(bench.machine.load_cores),
+            "requests": float(result.requests),
+        }
+        sample.warnings = bench.remarks(used, result.finished.cpu_s)
+    return sample
+
+
+class RequestScenario(Scenario):
+    """Small requests as fast as they are answered."""
+
+    load: ClassVar[Load] = Load()
+    main = "cpu_us"
+    needs_wrk = True
+    columns = (
+        Column("cpu_us", "CPU µs/req"),
+        Column("rate", "req/s", 0),
+        Column("p50_us", "p50 µs", 0),
+        Column("p99_us", "p99 µs", 0),
+        Column("proxy_busy", "proxy core %", 0),
+        Column("load_busy", "load cores %", 0),
+    )
+
+    def measure(self, bench: Bench, proxy: RunningProxy, seed: int) -> Sample:
+        """Warm up, then count."""
+        load = replace(self.load, connections=bench.settings.connections)
+        wrk.run(bench.fleet, proxy.port, load, WARM_UP_S, 2 * seed)
+        return traffic(bench, proxy, load, 2 * seed + 1, bench.settings.seconds)
+
+
+class KeepAlive(RequestScenario):
+    """Every head the same."""
+
+    name = "keepalive"
+    summary = "1 KiB replies on keep-alive connections, every request head the same"
+
+
+class Differing(RequestScenario):
+    """No two heads the same."""
+
+    name = "differing"
+    summary = "the same with heads that all differ in path, query and cookie"
+    load = Load(script="differing.lua")
+
+
+class Browser(RequestScenario):
+    """Heads of real size."""
+
+    name = "browser"
+    summary = "the same with heads of 600 bytes in 15 fields that all differ"
+    load = Load(script="browser.lua")
+
+
+class NewConnection(RequestScenario):
+    """No keep-alive between client and proxy."""
+
+    name = "newconn"
+    summary = "a new client connection for every request, keep-alive to the backend"
+    load = Load(headers=("Connection: close",))

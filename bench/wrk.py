@@ -1,0 +1,81 @@
+"""Running wrk and reading what it prints."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.fleet import Finished, Fleet
+
+LUA = Path(__file__).resolve().parent / "lua"
+_MICROSECONDS = {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6}
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What wrk is to send.
+
+    :ivar connections: client connections held at once.
+    :ivar headers: fields added to wrk's own request.
+    :ivar script: a file in ``bench/lua`` that makes the requests, or an empty string.
+    """
+
+    connections: int = 64
+    headers: tuple[str, ...] = ()
+    script: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WrkResult:
+    """One run of wrk: counts, percentiles in microseconds, and what went wrong."""
+
+    requests: int
+    rate: float
+    p50_us: float
+    p99_us: float
+    errors: tuple[str, ...]
+    finished: Finished
+
+
+def run(fleet: Fleet, port: int, load: Load, seconds: float, seed: int = 0) -> WrkResult:
+    """Run wrk with one thread against a loopback port.
+
+    :param seed: makes the heads of a scripted run differ from those of every other run.
+    :raises StartError: wrk is missing or did not end.
+    """
+    command = ["wrk", "-t1", f"-c{load.connections}", f"-d{max(1, round(seconds))}s", "--latency", "--timeout", "10s"]
+    for header in load.headers:
+        command += ["-H", header]
+    if load.script:
+        command += ["-s", str(LUA / load.script)]
+    command += [f"http://127.0.0.1:{port}/"]
+    if load.script:
+        command += ["--", str(seed)]
+    return parse(fleet.run("wrk", command, seconds + 60.0))
+
+
+def parse(finished: Finished) -> WrkResult:
+    """Read wrk's report; a report without its figures is an error of its own, not a zero."""
+    text = finished.output
+    errors = [line.strip() for line in text.splitlines() if "Socket errors" in line or "Non-2xx" in line]
+    if finished.status != 0:
+        errors.append(f"wrk ended with status {finished.status}")
+    counted = re.search(r"(\d+) requests in", text)
+    requests = int(counted[1]) if counted else 0
+    if not requests:
+        errors.append("wrk completed no request")
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
+    return WrkResult(
+        requests,
+        float(rate[1]) if rate else 0.0,
+        _percentile(text, 50),
+        _percentile(text, 99),
+        tuple(errors),
+        finished,
+    )
+
+
+def _percentile(text: str, percent: int) -> float:
+    found = re.search(rf"^\s+{percent}%\s+([\d.]+)(us|ms|s|m)\s*$", text, re.MULTILINE)
+    return float(found[1]) * _MICROSECONDS[found[2]] if found else float("nan")

@@ -1,0 +1,228 @@
+"""The one place where objects are joined: a configuration in, listeners' factories, clusters and logs out."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .config.address import bracketed, parse_address
+from .config.cluster_model import Cluster as ClusterSettings
+from .config.model import Config, Listener
+from .config.route_model import HeaderRules
+from .config.route_model import Route as RouteSettings
+from .downstream.moments import HttpDate, RequestIds
+from .downstream.site import Gate, ListenerSettings, Site, SiteTools
+from .exchange import Exchange
+from .net.reactor import EagerReactor
+from .observe.access_log import AccessLog, CombinedFormatter, JsonFormatter
+from .observe.counters import Counters
+from .observe.exchange_debug import log_exchange
+from .observe.log import shows_debug
+from .observe.log_files import opener
+from .pipeline.catalogue import make_chain
+from .pipeline.route import Route, Router, RouteRules
+from .policy.addresses import TrustedPeers
+from .policy.deadlines import Deadlines
+from .policy.routing import Match, RouteTable
+from .upstream.backend import Backend, BackendIdentity
+from .upstream.cluster import Cluster
+from .upstream.connector import Connector, Endpoint
+from .upstream.http1 import UpstreamConnection, UpstreamTimeouts, UpstreamTools
+from .upstream.pool import PoolLimits
+from .wire.fields import FieldTokenizer
+from .wire.forwarding import NO_REPLY_RULES, PLAIN_RULES, ReplyRules, RequestRules
+from .wire.limits import HeadLimits
+
+
+@dataclass(slots=True)
+class Assembled:
+    """All that a configuration has become."""
+
+    config: Config
+    sites: dict[str, Site]
+    """By the listener's name."""
+    clusters: dict[str, Cluster]
+    routes: list[Route]
+    deadlines: Deadlines
+    counters: Counters
+    gate: Gate
+    access_log: AccessLog | None
+
+
+@dataclass(slots=True)
+class Clocks:
+    """Where the time comes from; tests give their own."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+
+
+def assemble(
+    config: Config, functions: Mapping[str, Callable[..., Any]], reactor: Any, clocks: Clocks | None = None
+) -> Assembled:
+    """Join everything that a configuration asks for; nothing listens or connects yet.
+
+    :param functions: users' functions by the reference that the configuration has for them.
+    :param reactor: provides IReactorTCP, IReactorUNIX and IReactorTime.
+    :raises OSError: if the access log cannot be opened.
+    """
+    clocks = clocks or Clocks()
+    counters = Counters()
+    deadlines = Deadlines()
+    upstream_tools = UpstreamTools(clocks.monotonic, deadlines, FieldTokenizer())
+    eager = EagerReactor(reactor)
+    clusters = {
+        name: _cluster(name, settings, eager, upstream_tools) for name, settings in config.clusters.items()
+    }
+    routes = [_route(settings, config, clusters, functions, clocks) for settings in config.routes]
+    access_log = _access_log(config, reactor, clocks, counters)
+    gate = Gate(config.proxy.max_connections, counters)
+    tools = SiteTools(
+        clocks.monotonic,
+        HttpDate(clocks.wall),
+        RequestIds(os.urandom(8)),
+        deadlines,
+        FieldTokenizer(),
+        counters,
+    )
+    ended = _end_of_exchange(counters, access_log)
+    trusted = TrustedPeers(config.proxy.trusted_proxies)
+    sites = {}
+    for listener in config.listeners:
+        table = RouteTable(
+            (_match(settings), route)
+            for settings, route in zip(config.routes, routes, strict=True)
+            if not settings.listeners or listener.name in settings.listeners
+        )
+        router = Router(table, "http", listener.name)
+        sites[listener.name] = Site(_listener_settings(listener, config), router, tools, gate, trusted, ended)
+    return Assembled(config, sites, clusters, routes, deadlines, counters, gate, access_log)
+
+
+def _end_of_exchange(counters: Counters, access_log: AccessLog | None) -> Callable[[Exchange], None]:
+    count = counters.ended
+    record = access_log.record if access_log is not None else None
+
+    def ended(exchange: Exchange) -> None:
+        count(exchange)
+        if exchange.route is not None:
+            exchange.route.chain.end(exchange)
+        if record is not None:
+            record(exchange)
+        if shows_debug():
+            log_exchange(exchange)
+
+    return ended
+
+
+def _access_log(config: Config, reactor: Any, clocks: Clocks, counters: Counters) -> AccessLog | None:
+    if not config.log.access:
+        return None
+    formatter = JsonFormatter() if config.log.format == "json" else CombinedFormatter()
+    return AccessLog(reactor.callLater, clocks.wall, formatter, opener(config.log.access), counters)
+
+
+def _listener_settings(listener: Listener, config: Config) -> ListenerSettings:
+    limits = HeadLimits(
+        listener.max_request_line_bytes, listener.max_header_bytes, listener.max_field_bytes, listener.max_fields
+    )
+    return ListenerSettings(
+        name=listener.name,
+        limits=limits,
+        header_timeout_s=listener.header_timeout_s,
+        body_timeout_s=listener.body_timeout_s,
+        write_timeout_s=listener.write_timeout_s,
+        keepalive_timeout_s=listener.keepalive_timeout_s,
+        keepalive_requests=listener.keepalive_requests,
+        max_connections_per_ip=listener.max_connections_per_ip,
+        via_name=config.proxy.via_name.encode(),
+    )
+
+
+def _match(settings: RouteSettings) -> Match:
+    exact = settings.path.startswith("=")
+    return Match(
+        hosts=tuple(host.lower().encode("idna" if not host.isascii() else "ascii") for host in settings.hosts),
+        path=settings.path.removeprefix("=").encode(),
+        exact=exact,
+        methods=frozenset(method.encode() for method in settings.methods),
+        fields=tuple((name.lower().encode(), value.encode()) for name, value in settings.headers.items()),
+    )
+
+
+def _route(
+    settings: RouteSettings,
+    config: Config,
+    clusters: Mapping[str, Cluster],
+    functions: Mapping[str, Callable[..., Any]],
+    clocks: Clocks,
+) -> Route:
+    rules = RouteRules(
+        request=_request_rules(settings),
+        reply=_reply_rules(settings.reply_headers),
+        host=settings.host,
+        strip_prefix=settings.strip_prefix.encode(),
+        choose=functions[settings.choose] if settings.choose else None,
+        max_body_bytes=settings.max_body_bytes,
+    )
+
+    def chain(route: Route) -> Any:
+        return make_chain(route, settings, config, clocks.monotonic)
+
+    return Route(settings.name, rules, clusters, clusters.get(settings.cluster), chain)
+
+
+def _fields(values: Mapping[str, str]) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple((name.encode(), value.encode()) for name, value in values.items())
+
+
+def _request_rules(settings: RouteSettings) -> RequestRules:
+    headers = settings.request_headers
+    rules = RequestRules(
+        settings.forwarded,
+        settings.allow_underscores,
+        frozenset(name.lower().encode() for name in headers.remove),
+        _fields(headers.set),
+        _fields(headers.add),
+    )
+    # The writer of heads knows the plain ones by identity.
+    return PLAIN_RULES if rules == PLAIN_RULES else rules
+
+
+def _reply_rules(headers: HeaderRules) -> ReplyRules:
+    rules = ReplyRules(
+        frozenset(name.lower().encode() for name in headers.remove), _fields(headers.set), _fields(headers.add)
+    )
+    return NO_REPLY_RULES if rules == NO_REPLY_RULES else rules
+
+
+def _cluster(name: str, settings: ClusterSettings, reactor: Any, tools: UpstreamTools) -> Cluster:
+    pool = settings.pool
+    timeouts = UpstreamTimeouts(
+        settings.timeouts.first_byte_s,
+        settings.timeouts.between_bytes_s,
+        settings.timeouts.stream_s,
+        pool.idle_timeout_s,
+    )
+    backends = []
+    for each in settings.backends:
+        address = parse_address(each.address)
+        most = min(pool.max_connections, each.max_connections or pool.max_connections)
+        limits = PoolLimits(
+            most, pool.max_idle, pool.max_requests, pool.max_age_s, pool.queue, pool.queue_timeout_s, pool.when_full
+        )
+        host = address.host if address.kind == "tcp" else "localhost"
+        host_field = bracketed(host) if address.port in (0, 80) else f"{bracketed(host)}:{address.port}"
+        endpoint = Endpoint(address.host, address.port, address.path)
+
+        def make_connector(backend: Backend, endpoint: Endpoint = endpoint) -> Connector:
+            return Connector(
+                reactor, endpoint, pool.connect_timeout_s, lambda: UpstreamConnection(backend, timeouts, tools)
+            )
+
+        identity = BackendIdentity(each.address, host_field.encode(), each.weight)
+        backends.append(Backend(identity, limits, make_connector, tools.clock, tools.deadlines))
+    return Cluster(name, backends, settings.retry.tries)

@@ -1,0 +1,62 @@
+"""A valve on what a transport reads: open only while nobody has a reason to keep it shut."""
+
+from __future__ import annotations
+
+from enum import IntFlag
+
+from twisted.internet.interfaces import IPushProducer
+
+
+class Reason(IntFlag):
+    """Why reading is paused."""
+
+    PEER_IS_SLOW = 1
+    """The other side's transport is full."""
+    NO_PEER_YET = 2
+    """What was read has no place to go yet, and enough of it waits."""
+    PIPELINED = 4
+    """Enough bytes of later requests wait."""
+    DECIDING = 8
+    """A stage is still deciding on what came before."""
+
+
+class Valve:
+    """Pauses and resumes a transport; each reason counts once, however often it is given.
+
+    :param transport: whose reading is meant.
+    """
+
+    __slots__ = ("_reasons", "_transport")
+
+    def __init__(self, transport: IPushProducer) -> None:
+        self._transport = transport
+        self._reasons = 0
+
+    @property
+    def is_shut(self) -> bool:
+        """Whether there is any reason to read nothing."""
+        return bool(self._reasons)
+
+    def shut(self, reason: Reason) -> None:
+        """Read nothing while this reason holds."""
+        before = self._reasons
+        self._reasons = before | reason
+        if not before:
+            self._transport.pauseProducing()
+
+    def open(self, reason: Reason) -> None:
+        """Take a reason away; reading goes on if it was the last."""
+        before = self._reasons
+        if before & reason:
+            self._reasons = before & ~reason
+            if before == reason:
+                self._transport.resumeProducing()
+
+    def open_wide(self) -> None:
+        """Take all reasons away: the parties of the last exchange have no say in the next."""
+        if self._reasons:
+            self._reasons = 0
+            self._transport.resumeProducing()
+
+    def __repr__(self) -> str:
+        return f"<Valve {'shut: ' + str(Reason(self._reasons)) if self._reasons else 'open'}>"

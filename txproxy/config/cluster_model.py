@@ -1,0 +1,201 @@
+"""Settings of one ``[cluster.NAME]``: its backends and how they are chosen, watched, pooled and retried."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from txproxy.config.values import (
+    Array,
+    BackendAddress,
+    Balancer,
+    Count,
+    CountOrZero,
+    HashKey,
+    Milliseconds,
+    OptionalHostWithPort,
+    OptionalToken,
+    Probe,
+    Ratio,
+    RuleFields,
+    Seconds,
+    SecondsOrZero,
+    Section,
+    SizeOrZero,
+    Statuses,
+    Target,
+    Weight,
+)
+
+
+class Backend(Section):
+    """One server of a cluster."""
+
+    address: BackendAddress = Field(
+        description='Where it listens: "10.0.0.11:8080", "name:8080", "[::1]:8080" or "unix:/path".'
+    )
+    weight: Weight = Field(default=1, description="Share of the requests relative to the other backends, 1 to 65535.")
+    max_connections: Count | None = Field(
+        default=None, description="Connections of one worker to this backend; the pool's max_connections if omitted."
+    )
+    backup: bool = Field(default=False, description="Whether it serves only while no other backend can.")
+
+
+class Health(Section):
+    """Active health checks. Without this section a cluster has passive checks only."""
+
+    type: Probe = Field(default="http", description='"http", "tcp", "tls", or a Python function as MODULE:FUNCTION.')
+    path: Target = Field(default="/health", description="Path and query that an http check asks for.")
+    host: OptionalHostWithPort = Field(
+        default="", description="Host that an http check sends; empty: the backend's address."
+    )
+    headers: RuleFields = Field(default_factory=dict, description="Further fields that an http check sends.")
+    statuses: Array[Statuses] = Field(
+        default=("200-399",), description='Statuses that count as healthy, as "200" or "200-399".', min_length=1
+    )
+    body: str = Field(default="", description="Text that the reply's body must contain; empty: any body.")
+    interval_s: Seconds = Field(default=5.0, description="Seconds between two checks of a backend.")
+    jitter: Ratio = Field(default=0.2, description="Part of interval_s by which checks are spread at random, 0 to 1.")
+    timeout_s: Seconds = Field(default=2.0, description="Seconds after which a check has failed.")
+    fall: Count = Field(default=3, description="Failures in a row that take a backend down.")
+    rise: Count = Field(default=2, description="Successes in a row that bring it up; they end a passive ejection too.")
+    max_response_s: SecondsOrZero = Field(
+        default=0.0, description="Seconds above which a good reply counts as a failure; 0: no limit but timeout_s."
+    )
+    initial: Literal["checking", "up", "down"] = Field(
+        default="checking", description='State before the first check has ended: "checking", "up" or "down".'
+    )
+
+
+class Passive(Section):
+    """Ejection of backends by what real requests meet: failed connections, resets, timeouts and 502 to 504."""
+
+    failures: Count = Field(default=5, description="Failures in a row that eject a backend.")
+    ejection_s: Seconds = Field(
+        default=10.0, description="Seconds of the first ejection; the n-th one is n times as long."
+    )
+    max_ejection_s: Seconds = Field(default=300.0, description="Seconds above which an ejection does not grow.")
+    max_ejected: Ratio = Field(
+        default=0.5, description="Part of the backends, 0 to 1, that may be ejected at once; the last is never."
+    )
+
+
+class Breaker(Section):
+    """Circuit breaker of the whole cluster."""
+
+    error_rate: Ratio = Field(default=0.0, description="Part of failing requests, 0 to 1, at which it opens; 0: never.")
+    window_s: Seconds = Field(default=10.0, description="Seconds over which error_rate is measured.")
+    open_s: Seconds = Field(
+        default=10.0, description="Seconds that it stays open before it lets a trial request through."
+    )
+    max_pending: CountOrZero = Field(default=0, description="Requests that may wait for a reply at once; 0: no limit.")
+
+
+class Pool(Section):
+    """Connections to one backend that are kept and shared by requests, per worker."""
+
+    max_connections: Count = Field(default=256, description="Connections to one backend and from one worker.")
+    min_idle: CountOrZero = Field(default=0, description="Idle connections that are kept open in advance.")
+    max_idle: CountOrZero = Field(default=32, description="Idle connections that are kept; 0: each serves one request.")
+    idle_timeout_s: Seconds = Field(
+        default=30.0, description="Seconds after which an idle connection is closed; keep it under the backend's own."
+    )
+    max_requests: Count = Field(default=1000, description="Requests after which a connection is not used again.")
+    max_age_s: Seconds = Field(default=3600.0, description="Seconds after which a connection is not used again.")
+    connect_timeout_s: Seconds = Field(default=5.0, description="Seconds that connecting may take.")
+    queue: CountOrZero = Field(default=1024, description="Requests that may wait for a connection; 0: none waits.")
+    queue_timeout_s: Seconds = Field(
+        default=5.0, description="Seconds that a request waits for a connection; then 503."
+    )
+    when_full: Literal["queue", "overflow", "refuse"] = Field(
+        default="queue",
+        description='When every backend is full: "queue" waits, "overflow" opens one more connection, "refuse" is 503.',
+    )
+
+
+class Retry(Section):
+    """Further tries of a request that failed before anything of the reply went to the client."""
+
+    tries: Count = Field(
+        default=3, description="Tries in all, on different backends, if connecting fails; 1: no retry."
+    )
+    idempotent_tries: Count = Field(
+        default=2, description="Tries in all of an idempotent request after a reset or timeout; 1: no retry."
+    )
+    budget: Ratio = Field(default=0.2, description="Part of all requests, 0 to 1, that may be retries after a reset.")
+    min_per_s: CountOrZero = Field(default=3, description="Retries per second that are allowed whatever the budget.")
+    backoff_min_ms: Milliseconds = Field(default=25.0, description="Milliseconds of the shortest wait before a retry.")
+    backoff_max_ms: Milliseconds = Field(default=250.0, description="Milliseconds of the longest wait before a retry.")
+    body_bytes: SizeOrZero = Field(
+        default=65536,
+        description="Bytes of a request body that are kept to be sent again; a longer one is not retried.",
+    )
+
+
+class Timeouts(Section):
+    """How long a backend may be silent."""
+
+    first_byte_s: Seconds = Field(
+        default=60.0, description="Seconds from the end of the request to the reply's first byte."
+    )
+    between_bytes_s: Seconds = Field(default=60.0, description="Seconds between two reads of a reply's body.")
+    stream_s: Seconds = Field(
+        default=3600.0, description="Seconds between two reads of an event stream (text/event-stream)."
+    )
+    tunnel_idle_s: Seconds = Field(default=3600.0, description="Seconds without a byte either way that end a tunnel.")
+    tunnel_max_s: SecondsOrZero = Field(default=0.0, description="Seconds that a tunnel may last at all; 0: no limit.")
+
+
+class BackendTls(Section):
+    """TLS towards the backends."""
+
+    enabled: bool = Field(default=False, description="Whether backends are spoken to over TLS.")
+    verify: bool = Field(default=True, description="Whether a backend's certificate must be valid for its name.")
+    server_name: str = Field(default="", description="Name in SNI and in the certificate; empty: the backend's host.")
+    ca: str = Field(
+        default="", description="File with the certificates of the authorities trusted; empty: the system's."
+    )
+    client_chain: str = Field(default="", description="File with our certificate and its chain; needs client_key.")
+    client_key: str = Field(default="", description="File with the key of our certificate; needs client_chain.")
+
+
+class Cluster(Section):
+    """A named set of backends with one balancer, pool and health policy."""
+
+    balance: Balancer = Field(
+        default="round_robin",
+        description="round_robin, weighted_round_robin, least_connections, ip_hash, random, p2c, ewma, ring_hash, "
+        "or a Python function as MODULE:FUNCTION.",
+    )
+    hash_key: HashKey = Field(
+        default="client", description='What ring_hash hashes: "client", "uri", "header:NAME" or "cookie:NAME".'
+    )
+    sticky: OptionalToken = Field(default="", description="Name of a signed cookie that keeps a client at a backend.")
+    protocol: Literal["http1", "h2"] = Field(
+        default="http1", description='Protocol towards the backends: "http1" or "h2".'
+    )
+    panic: bool = Field(
+        default=True, description="Whether backends are tried although all are down; else 503 is answered at once."
+    )
+    backends: Array[Backend] = Field(description="The servers; at least one.", min_length=1)
+    dns_min_ttl_s: Seconds = Field(default=1.0, description="Seconds that an answer of the DNS is used at least.")
+    dns_max_ttl_s: Seconds = Field(default=300.0, description="Seconds that an answer of the DNS is used at most.")
+    slow_start_s: SecondsOrZero = Field(
+        default=0.0,
+        description="Seconds over which the share of a backend that came up grows to its weight; 0: at once.",
+    )
+    send_proxy_protocol: Literal["", "v1", "v2"] = Field(
+        default="", description='Version of the PROXY protocol sent to backends: "v1", "v2"; empty: none.'
+    )
+    tls: BackendTls = Field(default=BackendTls(), description="TLS towards the backends.")
+    health: Health | None = Field(default=None, description="Active health checks; none if omitted.")
+    passive: Passive = Field(default=Passive(), description="Ejection by what real requests meet.")
+    breaker: Breaker = Field(default=Breaker(), description="Circuit breaker.")
+    pool: Pool = Field(default=Pool(), description="Connections to the backends.")
+    retry: Retry = Field(default=Retry(), description="Further tries.")
+    timeouts: Timeouts = Field(default=Timeouts(), description="How long a backend may be silent.")
+
+    def connection_limit(self, backend: Backend) -> int:
+        """Return how many connections one worker may have to a backend: its own limit, else the pool's."""
+        return self.pool.max_connections if backend.max_connections is None else backend.max_connections

@@ -1,0 +1,154 @@
+"""What nothing serves yet: such keys are refused, never ignored.
+
+A key that is refused may still be written with the value that means "off", if that is also its default.
+To serve a key, take its line out of the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from txproxy.config.problems import Finding, KeyPath, format_path, shown
+from txproxy.config.values import BALANCERS, is_reference
+
+Refuse = Callable[[object], bool]
+
+
+def present(_value: object) -> bool:
+    """Refuse any value: the default means something that is not there yet, or the section switches something on."""
+    return True
+
+
+def on(value: object) -> bool:
+    """Refuse any value but those that mean "off": false, 0, and empty strings, arrays and tables."""
+    return bool(value)
+
+
+def words(*refused: str) -> Refuse:
+    """Refuse these words; words that are not valid at all are left to the model."""
+    return lambda value: value in refused
+
+
+def _several_workers(value: object) -> bool:
+    return type(value) is int and value != 1
+
+
+def _other_balancer(value: object) -> bool:
+    return isinstance(value, str) and (value in BALANCERS[2:] or is_reference(value))
+
+
+def _from_systemd(value: object) -> bool:
+    return isinstance(value, str) and value.startswith("systemd:")
+
+
+def _true_or_table(value: object) -> bool:
+    return value is True or isinstance(value, Mapping)
+
+
+class _NotYet(NamedTuple):
+    pattern: str
+    """Key path with ``*`` for any key and ``[*]`` for any index."""
+    refuse: Refuse = on
+    served: str = ""
+    """What can be written instead, for the message."""
+
+
+NOT_YET = (
+    _NotYet("proxy.workers", _several_workers, "1"),
+    _NotYet("proxy.tunnel_shutdown_timeout_s", present),
+    _NotYet("proxy.user"),
+    _NotYet("proxy.group"),
+    _NotYet("admin", present),
+    _NotYet("listener[*].address", _from_systemd, "HOST:PORT, [IPV6]:PORT, unix:/PATH"),
+    _NotYet("listener[*].protocol", words("tcp"), "http"),
+    _NotYet("listener[*].tls"),
+    _NotYet("listener[*].redirect_https"),
+    _NotYet("listener[*].https_port", present),
+    _NotYet("listener[*].proxy_protocol"),
+    _NotYet("listener[*].tls_handshake_timeout_s", present),
+    _NotYet("listener[*].h2_max_streams", present),
+    _NotYet("listener[*].h2_stream_window_bytes", present),
+    _NotYet("listener[*].h2_connection_window_bytes", present),
+    _NotYet("listener[*].h2_reset_budget", present),
+    _NotYet("listener[*].cluster"),
+    _NotYet("listener[*].sni_clusters"),
+    _NotYet("tls.*", present),
+    _NotYet("route[*].hsts"),
+    _NotYet("route[*].upgrades"),
+    _NotYet("route[*].connect"),
+    _NotYet("route[*].cache", _true_or_table),
+    _NotYet("cluster.*.balance", _other_balancer, ", ".join(BALANCERS[:2])),
+    _NotYet("cluster.*.hash_key", present),
+    _NotYet("cluster.*.sticky"),
+    _NotYet("cluster.*.protocol", words("h2"), "http1"),
+    _NotYet("cluster.*.panic", lambda value: value is False, "true"),
+    _NotYet("cluster.*.backends[*].backup"),
+    _NotYet("cluster.*.dns_min_ttl_s", present),
+    _NotYet("cluster.*.dns_max_ttl_s", present),
+    _NotYet("cluster.*.slow_start_s"),
+    _NotYet("cluster.*.send_proxy_protocol"),
+    _NotYet("cluster.*.tls.enabled"),
+    _NotYet("cluster.*.tls.verify", present),
+    _NotYet("cluster.*.tls.server_name"),
+    _NotYet("cluster.*.tls.ca"),
+    _NotYet("cluster.*.tls.client_chain"),
+    _NotYet("cluster.*.tls.client_key"),
+    _NotYet("cluster.*.health", present),
+    _NotYet("cluster.*.passive", present),
+    _NotYet("cluster.*.breaker", present),
+    _NotYet("cluster.*.pool.min_idle"),
+    _NotYet("cluster.*.retry.idempotent_tries", present),
+    _NotYet("cluster.*.retry.budget", present),
+    _NotYet("cluster.*.retry.min_per_s", present),
+    _NotYet("cluster.*.retry.backoff_min_ms", present),
+    _NotYet("cluster.*.retry.backoff_max_ms", present),
+    _NotYet("cluster.*.retry.body_bytes", present),
+    _NotYet("cluster.*.timeouts.tunnel_idle_s", present),
+    _NotYet("cluster.*.timeouts.tunnel_max_s"),
+    _NotYet("cache", present),
+    _NotYet("stage.*", present),
+)
+
+
+def check_support(raw: Mapping[str, object]) -> list[Finding]:
+    """Return a finding for every key whose value asks for something that nothing serves yet.
+
+    :param raw: the configuration in the shape of TOML, of any types.
+    """
+    return [
+        Finding(path, _message(path, value, row.served))
+        for row in NOT_YET
+        for path, value in matches(raw, row.pattern)
+        if row.refuse(value)
+    ]
+
+
+def matches(raw: object, pattern: str) -> Iterator[tuple[KeyPath, object]]:
+    """Yield every key path that matches a pattern, with its value.
+
+    :param raw: the configuration in the shape of TOML, of any types.
+    :param pattern: keys with dots between them, ``*`` for any key and ``[*]`` behind a key for any index.
+    """
+    return _matches(raw, pattern.replace("[*]", ".[*]").split("."), ())
+
+
+def _matches(value: object, parts: list[str], path: KeyPath) -> Iterator[tuple[KeyPath, object]]:
+    if not parts:
+        yield path, value
+    elif parts[0] == "[*]":
+        if isinstance(value, list | tuple):
+            for index, element in enumerate(value):
+                yield from _matches(element, parts[1:], (*path, index))
+    elif isinstance(value, Mapping):
+        for key in list(value) if parts[0] == "*" else [parts[0]]:
+            if key in value:
+                yield from _matches(value[key], parts[1:], (*path, key))
+
+
+def _message(path: KeyPath, value: object, served: str) -> str:
+    key = path[-1]
+    what = f"[{format_path(path)}]" if isinstance(value, Mapping) else str(key)
+    if isinstance(value, str | int | float):
+        what = f"{key} = {shown(value)}"
+    return f"{what} is not supported yet" + (f" (allowed: {served})" if served else "")

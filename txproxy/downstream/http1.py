@@ -1,0 +1,395 @@
+"""A connection of a client that speaks HTTP/1.1: reads its requests, one after the other, and starts each exchange.
+
+Requests that are pipelined wait, up to a watermark, until the reply before them is out, so that replies leave in order
+(RFC 9112 section 9.3.2). As a producer it stands for the backend's transport: when the client reads too slowly, this
+connection's transport pauses it, and it has the backend's connection paused.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from ..bridge.body import HIGH_WATERMARK_BYTES, RequestBody
+from ..bridge.valve import Reason, Valve
+from ..errors import BadBody, BadRequest, BodyTooLarge, ClientLeft, InternalError, ProxyError, RequestTimeout, WriteTimeout
+from ..exchange import Exchange
+from ..policy.deadlines import NEVER
+from ..wire.bodies import ChunkedReader, LengthReader
+from ..wire.forwarding import request_id_of
+from ..wire.h1 import parse_request_head, parse_request_line
+from ..wire.heads import END_OF_HEAD, HeadGatherer, skip_empty_lines
+from ..wire.limits import MAX_LEADING_BYTES
+from ..wire.messages import RequestHead
+from .replying import ReplyingConnection
+
+_LINGER_BYTES = 65536
+_LINGER_S = 2.0
+
+
+@implementer(IPushProducer, IHalfCloseableProtocol)
+class Http1Connection(ReplyingConnection):
+    """One client connection.
+
+    :param site: the listener that it belongs to.
+    """
+
+    def __init__(self, site: Any) -> None:
+        super().__init__(site)
+        self._gatherer: HeadGatherer | None = None
+        self._head_started_at = 0.0
+        self._reader: LengthReader | ChunkedReader | None = None
+        self._buffer = b""
+        """What came after the current request."""
+        self._busy = False
+        self._linger_bytes = 0
+        self._read_closed = False
+        """The client has said that it sends no more."""
+        self._queued_before = 0
+
+    # What Twisted calls.
+
+    def connectionMade(self) -> None:
+        """Take part in flow control, and wait for the first request."""
+        self.valve = Valve(self.transport)
+        self.hop = self.site.hop_of(self.transport)
+        self.site.opened(self)
+        self.transport.registerProducer(self, True)
+        self._expect(self.settings.keepalive_timeout_s)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Read a head, a body, or what waits its turn."""
+        if self.exchange is not None or self.is_full:
+            if self._reader is not None:
+                self._read_body(data)
+            else:
+                self._hold(data)
+        elif self._closing:
+            self._discard(data)
+        else:
+            self._read(data)
+
+    def readConnectionLost(self) -> None:
+        """The client sends no more. While it is owed a reply that means that it has left, as nginx sees it too."""
+        exchange = self.exchange
+        self._read_closed = True
+        if exchange is not None and self._reader is not None and not exchange.head_sent:
+            self.fail(exchange, BadBody("the body was cut"))
+        elif exchange is not None:
+            self.transport.abortConnection()
+            self._left()
+        else:
+            self._refuse_partial_head()
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Our side of the connection is shut after the last reply; the client's may be open still."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Tell whoever works for this client."""
+        self._closing = True
+        self.site.tools.deadlines.forget(self)
+        self._left()
+        self._refuse_partial_head()
+        self.site.closed(self)
+
+    def _left(self) -> None:
+        exchange = self.exchange
+        if exchange is not None:
+            self._closing = True
+            self._reader = None
+            self._cancel_upstream(exchange)
+            exchange.error = ClientLeft()
+            exchange.status = ClientLeft.status
+            self._keep_alive = False
+            self._finish(exchange, ClientLeft.end_reason)
+
+    def _refuse_partial_head(self) -> None:
+        """A head that was begun and given up is a request too, and makes its line in the log."""
+        if self._gatherer is not None:
+            self._gatherer = None
+            exchange = Exchange(self.site.next_id(), None, self, self._head_started_at)
+            exchange.error = ClientLeft()
+            exchange.status = ClientLeft.status
+            self._closing = True
+            self._finish(exchange, ClientLeft.end_reason)
+
+    def pauseProducing(self) -> None:
+        """The client reads too slowly: the backend has to wait."""
+        self.is_full = True
+        exchange = self.exchange
+        if exchange is not None and exchange.server is not None:
+            exchange.server.pause_reply()
+        self._queued_before = self._queued()
+        self._expect(self.settings.write_timeout_s)
+
+    def resumeProducing(self) -> None:
+        """The client has caught up: the backend may go on, or the next request may begin."""
+        self.is_full = False
+        self.deadline = NEVER
+        exchange = self.exchange
+        if exchange is None:
+            if not self._closing:
+                self._next()
+        elif exchange.server is not None:
+            exchange.server.resume_reply()
+        self._awaits_body()
+
+    def stopProducing(self) -> None:
+        """The transport is lost; ``connectionLost`` says the rest."""
+
+    def deadline_passed(self) -> None:
+        """The client has kept us waiting."""
+        exchange = self.exchange
+        if self._closing:
+            self.transport.abortConnection()
+        elif self.is_full:
+            if self._queued() < self._queued_before:
+                self._queued_before = self._queued()
+                self._expect(self.settings.write_timeout_s)
+            elif exchange is not None:
+                self.fail(exchange, WriteTimeout())
+            else:
+                self._close(abort=True)
+        elif exchange is not None:
+            if self._reader is not None and not self.valve.is_shut:
+                self.fail(exchange, RequestTimeout("the body stalled"))
+            elif self._reader is not None:
+                self._expect(self.settings.body_timeout_s)
+        elif self._gatherer is not None:
+            self._refuse(RequestTimeout("the head was not complete in time"))
+        else:
+            self._close(abort=self._queued() > 0)
+
+    # Requests.
+
+    def _read(self, data: bytes) -> None:
+        """Start the requests in ``data`` one by one, as long as each has ended before the next."""
+        self._busy = True
+        try:
+            while data and not self._closing:
+                if self.exchange is not None or self.is_full:
+                    self._hold(data)
+                    break
+                data = self._read_head(data)
+        except ProxyError as error:
+            self._refuse(error)
+        except Exception:
+            self.site.log_bug(Failure())
+            self._refuse(InternalError())
+        finally:
+            self._busy = False
+        if self.exchange is None and self._gatherer is None and not self._closing and not self.is_full:
+            self._expect(self.settings.keepalive_timeout_s)
+
+    def _read_head(self, data: bytes) -> bytes:
+        """Start one request, or gather its head; return what follows it."""
+        gatherer = self._gatherer
+        if gatherer is None:
+            if data[0] == 0x0D:
+                data = skip_empty_lines(data)
+            end = data.find(END_OF_HEAD) + 4
+            if end == 3:
+                if data:
+                    self._gatherer = HeadGatherer(self.settings.limits)
+                    self._head_started_at = self.site.clock()
+                    self._expect(self.settings.header_timeout_s)
+                    return self._gather(data)
+                return b""
+            return self._start(data[:end], data[end:], self.site.clock())
+        return self._gather(data)
+
+    def _gather(self, data: bytes) -> bytes:
+        gatherer = self._gatherer
+        assert gatherer is not None
+        found = gatherer.feed(data)
+        if found is None:
+            line = gatherer.first_line()
+            if line:
+                parse_request_line(line, self.settings.limits)
+            return b""
+        head, rest = found
+        if head[0] == 0x0D:
+            head = skip_empty_lines(head)
+            if not head.endswith(END_OF_HEAD):
+                # It was nothing but empty lines: what follows is the request's first line, if it may follow at all.
+                if len(rest) == 0 or rest[0] != 0x0D:
+                    self._gatherer = None
+                    return rest
+                raise BadRequest(f"over {MAX_LEADING_BYTES} bytes of empty lines before the request line")
+        self._gatherer = None
+        return self._start(head, rest, self._head_started_at)
+
+    def _start(self, head: bytes, rest: bytes, started_at: float) -> bytes:
+        site = self.site
+        request = parse_request_head(head, site.tools.tokenizer, self.settings.limits)
+        self.requests += 1
+        hop = self.hop
+        request_id = (hop.trusted and request_id_of(request)) or site.next_id()
+        exchange = Exchange(request_id, request, self, started_at)
+        exchange.peer = self.peer
+        exchange.client_address = site.client_of(self.peer, request) if hop.trusted else self.peer
+        self.exchange = exchange
+        self.deadline = NEVER
+        if request.content_length is not None or request.chunked:
+            return self._start_with_body(exchange, request, rest)
+        self._begin(exchange)
+        return rest
+
+    def _begin(self, exchange: Exchange) -> None:
+        try:
+            self.site.router.start(exchange)
+        except ProxyError as error:
+            self.fail(exchange, error)
+        except Exception:
+            self.site.log_bug(Failure(), exchange)
+            self.fail(exchange, InternalError())
+
+    def _start_with_body(self, exchange: Exchange, request: RequestHead, rest: bytes) -> bytes:
+        if not request.has_body:
+            self._begin(exchange)
+            return rest
+        length = request.content_length
+        self._reader = LengthReader(length) if length else ChunkedReader(self.site.tools.tokenizer, BadBody)
+        exchange.body = RequestBody(self.valve)
+        if rest and length and len(rest) >= length:
+            # The whole request has come: its head and body can go upstream in one write.
+            self._read_body(rest)
+            rest, self._buffer = self._buffer, b""
+            self._begin(exchange)
+            return rest
+        self._begin(exchange)
+        if exchange.ended:
+            return b""
+        if rest:
+            self._read_body(rest)
+            rest, self._buffer = self._buffer, b""
+        if self._reader is not None:
+            self._awaits_body()
+        return rest
+
+    def _read_body(self, data: bytes) -> None:
+        exchange, reader = self.exchange, self._reader
+        assert exchange is not None and reader is not None
+        body = exchange.body
+        try:
+            content = reader.feed(data)
+            exchange.bytes_in += len(content)
+            route = exchange.route
+            if route is not None and 0 < route.rules.max_body_bytes < exchange.bytes_in:
+                raise BodyTooLarge(f"{exchange.bytes_in} bytes and more")
+        except ProxyError as error:
+            self._keep_alive = False
+            self.fail(exchange, error)
+            return
+        if content:
+            body.write(content)
+        if reader.done:
+            self._buffer = reader.rest
+            self._reader = None
+            self.deadline = NEVER
+            body.end(reader.trailers)
+        elif not self.is_full:
+            self._expect(self.settings.body_timeout_s)
+
+    def _awaits_body(self) -> None:
+        """Start the clock for the next part of a body, unless the client waits to be told to send it."""
+        exchange = self.exchange
+        if exchange is None or self._reader is None or self.is_full:
+            return
+        self._expect(self.settings.body_timeout_s)
+
+    def _hold(self, data: bytes) -> None:
+        self._buffer += data
+        if len(self._buffer) >= HIGH_WATERMARK_BYTES:
+            self.valve.shut(Reason.PIPELINED)
+
+    def _request_is_complete(self) -> bool:
+        return self._reader is None
+
+    def _refuse(self, error: ProxyError) -> None:
+        """Answer something that is not a request, and read nothing more."""
+        self._gatherer = None
+        exchange = self.exchange
+        if exchange is None:
+            exchange = self.exchange = Exchange(self.site.next_id(), None, self, self._head_started_at or self.site.clock())
+            exchange.peer = exchange.client_address = self.peer
+        self.fail(exchange, error)
+
+    # The end of exchanges and of the connection.
+
+    def _exchange_finished(self, exchange: Exchange, abort: bool) -> None:
+        if self._closing:
+            return
+        if not self._keep_alive or abort:
+            self._close(abort, exchange.error is not None and exchange.error.closes)
+        elif not self._busy and not self.is_full:
+            self._next()
+
+    def _next(self) -> None:
+        self.valve.open_wide()
+        data, self._buffer = self._buffer, b""
+        if data:
+            self._read(data)
+        else:
+            self._expect(self.settings.keepalive_timeout_s)
+
+    def _close(self, abort: bool, may_be_sending: bool = False) -> None:
+        """Close, in stages if the client may still be sending (RFC 9112 section 9.6): otherwise what it sends would be
+        answered with a reset, which can destroy the reply before it is read."""
+        transport = self.transport
+        unread = may_be_sending or self._reader is not None or bool(self._buffer)
+        self._closing = True
+        self._reader = None
+        self._buffer = b""
+        self.is_full = False
+        transport.unregisterProducer()
+        if abort:
+            transport.abortConnection()
+            return
+        if unread and not self._read_closed:
+            self._linger_bytes = _LINGER_BYTES
+            self.valve.open_wide()
+            transport.loseWriteConnection()
+            self._expect(_LINGER_S)
+        else:
+            transport.loseConnection()
+            self._expect(self.settings.write_timeout_s)
+
+    def _discard(self, data: bytes) -> None:
+        self._linger_bytes -= len(data)
+        if self._linger_bytes < 0:
+            self.transport.abortConnection()
+
+    def close_if_idle(self) -> None:
+        """Close now if no request is under way: the proxy is stopping."""
+        if self.exchange is None and self._gatherer is None and not self._closing:
+            self._close(abort=False)
+
+    def cut(self, error: ProxyError) -> None:
+        """End whatever is under way: the time for a graceful stop is over."""
+        if self.exchange is not None:
+            self.fail(self.exchange, error)
+        self.transport.abortConnection()
+
+    def _queued(self) -> int:
+        return getattr(self.transport, "queued_bytes", 0)
+
+    def _expect(self, patience_s: float) -> None:
+        self.deadline = self.site.clock() + patience_s
+        if self.deadline < self.look_at:
+            self.site.tools.deadlines.watch(self)
+
+    @property
+    def peer(self) -> str:
+        """Address of the peer."""
+        return self.hop.peer.decode("latin-1")
+
+    def __repr__(self) -> str:
+        state = "closing" if self._closing else "busy" if self.exchange is not None else "idle"
+        return f"<Http1Connection {state}, {self.requests} requests>"

@@ -1,0 +1,226 @@
+"""The half of a client connection that writes replies: those of backends, and our own.
+
+A head is held back until the first of its content, or its end, can go out in the same write. An exchange ends here,
+whatever became of it, in ``_finish``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.protocol import Protocol
+
+from ..bridge.valve import Valve
+from ..errors import ProxyError
+from ..exchange import Exchange, Reply
+from ..policy.deadlines import NEVER
+from ..wire.bodies import write_chunk
+from ..wire.fields import Field
+from ..wire.forwarding import NO_REPLY_RULES, Hop, write_last_chunk, write_reply_head
+from ..wire.messages import ReplyHead
+from ..wire.reasons import reason_phrase
+
+_NO_CONTENT = frozenset((204, 304))
+
+
+class ReplyingConnection(Protocol):
+    """Writes replies.
+
+    :param site: the listener that it belongs to.
+    """
+
+    hop: Hop
+    valve: Valve
+
+    def __init__(self, site: Any) -> None:
+        self.site = site
+        self.settings = site.settings
+        self.exchange: Exchange | None = None
+        self.requests = 0
+        self.is_full = False
+        """The client reads too slowly: its transport has as much as it may hold."""
+        self.deadline = NEVER
+        self.look_at = NEVER
+        self._keep_alive = True
+        self._closing = False
+        self._head = b""
+        """A head that waits for the first of its content."""
+        self._chunked = False
+        self._until_close = False
+
+    # Replies of backends.
+
+    def send_interim(self, exchange: Exchange, reply: ReplyHead) -> None:
+        """Send an interim reply at once (RFC 9110 section 15.2); HTTP/1.0 clients know none."""
+        if exchange.request.minor and not exchange.ended:  # type: ignore[union-attr]
+            self.transport.write(write_reply_head(reply, b"\r\n\r\n"))
+            self._awaits_body()
+
+    def start_reply(self, exchange: Exchange, reply: ReplyHead) -> None:
+        """Take the head of a final reply; the connection's own fields are added here."""
+        request, site = exchange.request, self.site
+        assert request is not None
+        exchange.status = reply.status
+        keep_alive = (
+            request.keep_alive
+            and self._request_is_complete()
+            and self.requests < self.settings.keepalive_requests
+            and not site.draining
+        )
+        extra = b"" if b"date" in reply.known else b"\r\nDate: " + site.http_date()
+        self._chunked = self._until_close = False
+        if reply.content_length is None:
+            if request.minor:
+                self._chunked = True
+                extra += b"\r\nTransfer-Encoding: chunked"
+            else:
+                self._until_close = True
+                keep_alive = False
+        if not keep_alive:
+            extra += b"\r\nConnection: close"
+        elif not request.minor:
+            extra += b"\r\nConnection: keep-alive"
+        self._keep_alive = keep_alive
+        tail = site.reply_tail if reply.minor else site.reply_tail_10
+        rules = exchange.route.reply_rules if exchange.route is not None else NO_REPLY_RULES
+        self._head = write_reply_head(reply, b"%b%b%b\r\n\r\n" % (tail, exchange.id, extra), rules)
+
+    def write_reply(self, data: bytes) -> None:
+        """Send content of the reply; it is not empty."""
+        exchange = self.exchange
+        if exchange is None:
+            return
+        exchange.bytes_out += len(data)
+        if self._chunked:
+            data = write_chunk(data)
+        if self._head:
+            data, self._head = self._head + data, b""
+            exchange.head_sent = True
+        self.transport.write(data)
+
+    def flush_reply(self) -> None:
+        """Send the head if it still waits: its content is slower than it."""
+        if self._head and self.exchange is not None:
+            self.exchange.head_sent = True
+            head, self._head = self._head, b""
+            self.transport.write(head)
+
+    def end_reply(self, data: bytes, trailers: list[Field]) -> None:
+        """Send the last of the content, which may be empty, and the end of the reply.
+
+        :param trailers: fields of the trailer section; lost if the client speaks HTTP/1.0.
+        """
+        exchange = self.exchange
+        if exchange is None:
+            return
+        exchange.bytes_out += len(data)
+        if self._chunked:
+            data = (write_chunk(data) if data else b"") + write_last_chunk(trailers)
+        if self._head:
+            data, self._head = self._head + data, b""
+        exchange.head_sent = True
+        if data:
+            self.transport.write(data)
+        self._finish(exchange, "ok")
+
+    # Replies of our own.
+
+    def respond(self, exchange: Exchange, reply: Reply) -> None:
+        """Send a reply that was made here; a backend that was at work is told to stop."""
+        if exchange.ended:
+            return
+        self._cancel_upstream(exchange)
+        request = exchange.request
+        keep_alive = (
+            request is not None
+            and request.keep_alive
+            and self._request_is_complete()
+            and self.requests < self.settings.keepalive_requests
+            and not self.site.draining
+            and (exchange.error is None or not exchange.error.closes)
+        )
+        exchange.status = reply.status
+        self._keep_alive = keep_alive
+        self._head = b""
+        body = reply.body
+        has_content = reply.status not in _NO_CONTENT
+        lines = [b"%b: %b\r\n" % field for field in reply.fields]
+        lines.append(b"Server: txproxy\r\nDate: %b\r\nX-Request-Id: %b\r\n" % (self.site.http_date(), exchange.id))
+        if has_content:
+            lines.append(b"Content-Length: %d\r\n" % len(body))
+        if not keep_alive:
+            lines.append(b"Connection: close\r\n")
+        elif request is not None and not request.minor:
+            lines.append(b"Connection: keep-alive\r\n")
+        if not has_content or request is not None and request.method == b"HEAD":
+            body = b""
+        exchange.bytes_out = len(body)
+        exchange.head_sent = True
+        head = b"HTTP/1.1 %d %b\r\n%b\r\n" % (reply.status, reason_phrase(reply.status), b"".join(lines))
+        self.transport.write(head + body)
+        self._finish(exchange, reply.reason)
+
+    def fail(self, exchange: Exchange, error: ProxyError) -> None:
+        """End an exchange with an error: a reply that says so, or the end of the connection if one has begun."""
+        if exchange.ended:
+            return
+        exchange.error = error
+        self.site.log_failure(exchange, error)
+        if exchange.head_sent or not error.status:
+            self._cancel_upstream(exchange)
+            self._cut(exchange, error)
+            return
+        fields: tuple[Field, ...] = ((b"Content-Type", b"text/plain; charset=utf-8"),)
+        if error.status == 405:
+            fields += ((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)  # RFC 9110 section 15.5.6
+        if error.retry_after_s:
+            fields += ((b"Retry-After", b"%d" % error.retry_after_s),)
+        text = b"%d %b\n%b\nRequest id: %b\n" % (
+            error.status,
+            reason_phrase(error.status),
+            error.sentence.encode(),
+            exchange.id,
+        )
+        self.respond(exchange, Reply(error.status, text, fields, error.end_reason))
+
+    def _cut(self, exchange: Exchange, error: ProxyError) -> None:
+        """Close so that the client cannot take what it has for a complete reply."""
+        self._head = b""
+        self._keep_alive = False
+        # A length or chunks show what is missing; without them only a reset does.
+        abort = self._until_close or not error.status
+        self._finish(exchange, error.end_reason, abort)
+
+    def _cancel_upstream(self, exchange: Exchange) -> None:
+        """Take an exchange away from whoever works on it: a backend, a queue, or a stage."""
+        server, exchange.server = exchange.server, None
+        attempt, exchange.attempt = exchange.attempt, None
+        if exchange.body is not None:
+            exchange.body.detach()
+            exchange.body.let_go()
+        if server is not None:
+            server.cancel()
+        elif attempt is not None:
+            if exchange.backend is not None:
+                exchange.backend.stop_waiting(attempt)
+            else:
+                attempt.cancel()
+
+    def _finish(self, exchange: Exchange, end_reason: str, abort: bool = False) -> None:
+        exchange.ended = True
+        exchange.end_reason = end_reason
+        exchange.ended_at = self.site.clock()
+        self.exchange = None
+        self.site.exchange_ended(exchange)
+        self._exchange_finished(exchange, abort)
+
+    # What the reading half does.
+
+    def _awaits_body(self) -> None:
+        raise NotImplementedError
+
+    def _request_is_complete(self) -> bool:
+        raise NotImplementedError
+
+    def _exchange_finished(self, exchange: Exchange, abort: bool) -> None:
+        raise NotImplementedError

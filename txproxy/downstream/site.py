@@ -1,0 +1,229 @@
+"""A listener's factory: makes its connections and holds what they share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from twisted.internet.address import UNIXAddress
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+
+from ..errors import Fault, ProxyError
+from ..exchange import Exchange
+from ..observe.counters import Counters
+from ..observe.log import Logger
+from ..policy.addresses import TrustedPeers
+from ..policy.deadlines import Deadlines
+from ..wire.fields import FieldTokenizer
+from ..wire.forwarding import Hop, make_hop
+from ..wire.limits import HeadLimits
+from ..wire.messages import RequestHead
+from .http1 import Http1Connection
+
+log = Logger()
+
+UNIX_PEER = "unix"
+"""What stands for the address of a client on a unix socket, as in nginx."""
+
+
+class ListenerSettings(NamedTuple):
+    """What the configuration says of one listener."""
+
+    name: str
+    limits: HeadLimits = HeadLimits()
+    header_timeout_s: float = 10
+    body_timeout_s: float = 60
+    write_timeout_s: float = 60
+    keepalive_timeout_s: float = 75
+    keepalive_requests: int = 1000
+    max_connections_per_ip: int = 0
+    via_name: bytes = b"txproxy"
+    scheme: bytes = b"http"
+
+
+class SiteTools(NamedTuple):
+    """What all listeners share."""
+
+    clock: Callable[[], float]
+    """The monotonic clock, in seconds."""
+    http_date: Callable[[], bytes]
+    next_id: Callable[[], bytes]
+    deadlines: Deadlines
+    tokenizer: FieldTokenizer
+    counters: Counters
+
+
+class Gate:
+    """Counts the connections of all listeners, and has them stop accepting while there are too many.
+
+    :param most: connections at once; 0 for no limit.
+    :param counters: where a pause is counted.
+    """
+
+    def __init__(self, most: int, counters: Counters) -> None:
+        self._most = most
+        self._counters = counters
+        self._ports: list[Any] = []
+        self.connections = 0
+        self.is_shut = False
+
+    def add_port(self, port: Any) -> None:
+        """Let this listening port be paused too, if it can be."""
+        if hasattr(port, "pause_accepting"):
+            self._ports.append(port)
+
+    def opened(self) -> None:
+        """Count a connection."""
+        self.connections += 1
+        if self._most and self.connections >= self._most and not self.is_shut:
+            self.is_shut = True
+            self._counters.accept_pauses += 1
+            log.warn("{most} connections are open: no more are accepted until some close", most=self._most)
+            for port in self._ports:
+                port.pause_accepting()
+
+    def closed(self) -> None:
+        """Count a connection that has ended."""
+        self.connections -= 1
+        if self.is_shut and self.connections < self._most:
+            self.is_shut = False
+            for port in self._ports:
+                port.resume_accepting()
+
+
+class Site(Factory):
+    """The factory of one http listener.
+
+    :param settings: of the listener.
+    :param router: sends its exchanges on.
+    :param tools: shared by all listeners.
+    :param gate: counts connections.
+    :param trusted: our own proxies in front.
+    :param ended: called with each exchange when it has ended.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        settings: ListenerSettings,
+        router: Any,
+        tools: SiteTools,
+        gate: Gate,
+        trusted: TrustedPeers,
+        ended: Callable[[Exchange], None],
+    ) -> None:
+        self.settings = settings
+        self.router = router
+        self.tools = tools
+        self.clock = tools.clock
+        self.http_date = tools.http_date
+        self.next_id = tools.next_id
+        self.exchange_ended = ended
+        self.draining = False
+        self.connections: set[Http1Connection] = set()
+        self.when_empty: Callable[[], None] | None = None
+        self._gate = gate
+        self._trusted = trusted
+        self._per_ip: Counter[str] = Counter()
+        self.reply_tail = b"\r\nVia: 1.1 %b\r\nX-Request-Id: " % settings.via_name
+        self.reply_tail_10 = b"\r\nVia: 1.0 %b\r\nX-Request-Id: " % settings.via_name
+
+    def buildProtocol(self, addr: IAddress | None) -> Http1Connection | None:
+        """Return the protocol of a new connection, or None to close it: its peer has too many."""
+        most = self.settings.max_connections_per_ip
+        if most:
+            peer = getattr(addr, "host", UNIX_PEER)
+            if self._per_ip[peer] >= most:
+                self.tools.counters.refused_per_ip += 1
+                return None
+        return Http1Connection(self)
+
+    def hop_of(self, transport: Any) -> Hop:
+        """Return what a connection adds to each of its requests."""
+        address = transport.getPeer()
+        if isinstance(address, UNIXAddress):
+            peer, port = UNIX_PEER, 0
+        else:
+            peer, port = address.host.partition("%")[0], self._port_of(transport)
+        trusted = peer in self._trusted
+        return make_hop(peer.encode(), trusted, self.settings.scheme, b"%d" % port, self.settings.via_name)
+
+    def _port_of(self, transport: Any) -> int:
+        # All connections of a listener came to the same port.
+        port: int | None = getattr(self, "_port", None)
+        if port is None:
+            port = self._port = transport.getHost().port
+        return port
+
+    def client_of(self, peer: str, request: RequestHead) -> str:
+        """Return the address of the client of a request that a trusted peer sent."""
+        return self._trusted.client_of(peer, request.known.get(b"x-forwarded-for"))
+
+    def opened(self, connection: Http1Connection) -> None:
+        """Take note of a new connection."""
+        self.connections.add(connection)
+        self.tools.counters.connections += 1
+        if self.settings.max_connections_per_ip:
+            self._per_ip[connection.peer] += 1
+        self._gate.opened()
+
+    def closed(self, connection: Http1Connection) -> None:
+        """Take note of the end of a connection."""
+        self.connections.discard(connection)
+        if self.settings.max_connections_per_ip:
+            self._per_ip[connection.peer] -= 1
+            if not self._per_ip[connection.peer]:
+                del self._per_ip[connection.peer]
+        self._gate.closed()
+        if not self.connections and self.when_empty is not None:
+            self.when_empty()
+
+    def drain(self) -> None:
+        """Close idle connections, and the others after what is under way: the proxy is stopping."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.close_if_idle()
+
+    def cut(self, error: ProxyError) -> int:
+        """End all connections now.
+
+        :return: how many exchanges were still under way.
+        """
+        busy = 0
+        for connection in list(self.connections):
+            busy += connection.exchange is not None
+            connection.cut(error)
+        return busy
+
+    def log_failure(self, exchange: Exchange, error: ProxyError) -> None:
+        """Say in the log what a client is not told."""
+        if error.fault is Fault.US and error.end_reason == "internal":
+            log.error(
+                "exchange {id}: {reason}: {detail}",
+                id=exchange.id.decode("latin-1"),
+                reason=error.end_reason,
+                detail=error.detail or error.sentence,
+            )
+        else:
+            log.debug(
+                "exchange {id}: {reason}: {detail}",
+                id=exchange.id.decode("latin-1"),
+                reason=error.end_reason,
+                detail=error.detail or error.sentence,
+            )
+
+    def log_bug(self, failure: Failure, exchange: Exchange | None = None) -> None:
+        """Log an exception that nobody expected."""
+        log.failure(
+            "exchange {id} failed inside the proxy",
+            failure=failure,
+            id="-" if exchange is None else exchange.id.decode("latin-1"),
+        )
+
+    def logPrefix(self) -> str:
+        """Return what stands before lines of the log about this listener."""
+        return self.settings.name

@@ -1,0 +1,250 @@
+"""One tree of everything that can go wrong with an exchange.
+
+Each class says which status a client gets, which end reason the access log names, whose fault it is and
+whether another backend may be tried. The shells never invent a status: they look it up here.
+The sentence is all that a client is told; ``detail`` is for the debug log and may hold what a peer sent.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Fault(Enum):
+    """Whose fault a failure is."""
+
+    DOWNSTREAM = "downstream"
+    UPSTREAM = "upstream"
+    US = "us"
+
+
+class ProxyError(Exception):
+    """A failure of one exchange.
+
+    :param detail: what was seen, for the debug log only; never sent to a client.
+    """
+
+    status = 500
+    """Status code of our reply; 0 where no reply can be made any more."""
+    end_reason = "internal"
+    """Machine-readable reason in the access log and in counters."""
+    fault = Fault.US
+    retryable = False
+    """True if no backend can have acted on the request, so that any method may be tried elsewhere."""
+    closes = False
+    """True if the client connection cannot be used for another request (RFC 9112 section 9.6)."""
+    sentence = "The proxy failed to handle this request."
+    retry_after_s = 0
+    """Seconds named in Retry-After (RFC 9110 section 10.2.3); 0 for none."""
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail or self.sentence)
+        self.detail = detail
+
+
+class InternalError(ProxyError):
+    """A bug of ours, or a stage or a user's function that raised."""
+
+
+class DownstreamError(ProxyError):
+    """The client's fault."""
+
+    fault = Fault.DOWNSTREAM
+    closes = True
+
+
+class BadRequest(DownstreamError):
+    """A head that is not valid, or whose length is ambiguous (RFC 9112 sections 2 to 6)."""
+
+    status = 400
+    end_reason = "bad-request"
+    sentence = "The request is malformed."
+
+
+class BadBody(DownstreamError):
+    """A body whose framing is broken, or that ended too early (RFC 9112 sections 6 to 8)."""
+
+    status = 400
+    end_reason = "bad-body"
+    sentence = "The body of the request is malformed or incomplete."
+
+
+class UnsupportedCoding(DownstreamError):
+    """A transfer coding besides chunked (RFC 9112 section 6.1)."""
+
+    status = 501
+    end_reason = "bad-coding"
+    sentence = "This transfer coding is not supported."
+
+
+class UnsupportedVersion(DownstreamError):
+    """A major version other than 1 in the text of an HTTP/1 request (RFC 9110 section 15.6.6)."""
+
+    status = 505
+    end_reason = "bad-version"
+    sentence = "This version of HTTP is not supported."
+
+
+class UriTooLong(DownstreamError):
+    """A request line over its limit."""
+
+    status = 414
+    end_reason = "uri-too-long"
+    sentence = "The request target is too long."
+
+
+class HeadersTooLarge(DownstreamError):
+    """Too many fields, one field too long, or a header section over its limit (RFC 6585 section 5)."""
+
+    status = 431
+    end_reason = "headers-too-large"
+    sentence = "The header section is too large."
+
+
+class BodyTooLarge(DownstreamError):
+    """A body over the route's limit, declared or counted."""
+
+    status = 413
+    end_reason = "body-too-large"
+    sentence = "The body of the request is too large."
+
+
+class RequestTimeout(DownstreamError):
+    """The head or a part of the body did not come in time."""
+
+    status = 408
+    end_reason = "request-timeout"
+    sentence = "The request did not arrive in time."
+
+
+class ExpectationFailed(DownstreamError):
+    """An Expect field that names anything but 100-continue (RFC 9110 section 10.1.1)."""
+
+    status = 417
+    end_reason = "bad-expectation"
+    sentence = "This expectation cannot be met."
+
+
+class MethodRefused(DownstreamError):
+    """A method that the route does not allow, such as CONNECT at a reverse proxy."""
+
+    status = 405
+    end_reason = "method-refused"
+    sentence = "This method is not allowed here."
+
+
+class LoopDetected(DownstreamError):
+    """The request came through this proxy too often (RFC 5842 section 7.2 names the status)."""
+
+    status = 508
+    end_reason = "loop"
+    sentence = "The request is going in circles."
+
+
+class NoRoute(DownstreamError):
+    """No route matches the request."""
+
+    status = 404
+    end_reason = "no-route"
+    closes = False
+    sentence = "Nothing is served at this address."
+
+
+class ClientLeft(DownstreamError):
+    """The client closed its connection before the reply was complete; logged as 499."""
+
+    status = 499
+    end_reason = "client-left"
+    sentence = "The client left."
+
+
+class WriteTimeout(DownstreamError):
+    """The client did not read its reply in time."""
+
+    status = 0
+    end_reason = "write-timeout"
+    sentence = "The client did not read the reply in time."
+
+
+class UpstreamError(ProxyError):
+    """A backend's fault."""
+
+    fault = Fault.UPSTREAM
+    status = 502
+    end_reason = "bad-reply"
+    sentence = "The backend gave no valid reply."
+
+
+class ConnectFailed(UpstreamError):
+    """The connection to the backend was refused, reset or had no way there."""
+
+    end_reason = "connect-failed"
+    retryable = True
+    sentence = "The backend cannot be reached."
+
+
+class ConnectTimeout(UpstreamError):
+    """The backend did not accept the connection in time."""
+
+    status = 504
+    end_reason = "connect-timeout"
+    retryable = True
+    sentence = "The backend did not answer in time."
+
+
+class ReplyTimeout(UpstreamError):
+    """The backend sent no reply in time."""
+
+    status = 504
+    end_reason = "reply-timeout"
+    sentence = "The backend did not answer in time."
+
+
+class BadReply(UpstreamError):
+    """The backend's reply is malformed, or ended before its head was complete."""
+
+
+class ReplyCut(UpstreamError):
+    """The backend stopped in the middle of a body; the client must see that it is incomplete."""
+
+    end_reason = "reply-cut"
+    sentence = "The backend stopped in the middle of its reply."
+
+
+class NoBackend(UpstreamError):
+    """No backend may be tried."""
+
+    status = 503
+    end_reason = "no-backend"
+    retry_after_s = 5
+    sentence = "No backend is available."
+
+
+class QueueFull(UpstreamError):
+    """All connections to the backends are in use and no more requests may wait."""
+
+    status = 503
+    end_reason = "queue-full"
+    retry_after_s = 1
+    fault = Fault.US
+    sentence = "Too many requests are waiting."
+
+
+class QueueTimeout(UpstreamError):
+    """The request waited too long for a connection to a backend."""
+
+    status = 503
+    end_reason = "queue-timeout"
+    retry_after_s = 1
+    fault = Fault.US
+    sentence = "The request waited too long for a backend."
+
+
+class ShuttingDown(ProxyError):
+    """The time for a graceful stop is over and the exchange was cut."""
+
+    status = 503
+    end_reason = "shutdown"
+    closes = True
+    retry_after_s = 1
+    sentence = "The proxy is stopping."

@@ -1,0 +1,137 @@
+"""One request with its reply: the record that travels through the stages and is logged at the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .errors import ProxyError
+from .wire.messages import ReplyHead, RequestHead
+
+NOT_YET = -1.0
+"""A moment that has not come."""
+
+
+class Exchange:
+    """One request's life. Moments are in seconds of the monotonic clock; ``NOT_YET`` if they have not come.
+
+    ``client`` is the downstream connection and ``server`` the upstream one while each takes part; a party that has
+    finished is cut off by setting its place to None, so that it can touch neither side's next exchange.
+    """
+
+    __slots__ = (
+        "attempt",
+        "backend",
+        "backends_tried",
+        "body",
+        "bytes_in",
+        "bytes_out",
+        "client",
+        "client_address",
+        "cluster",
+        "connect_at",
+        "connection_replaced",
+        "end_reason",
+        "ended",
+        "ended_at",
+        "error",
+        "forward",
+        "head_sent",
+        "id",
+        "leased_at",
+        "peer",
+        "reply",
+        "replied_at",
+        "request",
+        "retry_refused",
+        "route",
+        "server",
+        "started_at",
+        "status",
+        "tries",
+    )
+
+    def __init__(self, id: bytes, request: RequestHead | None, client: Any, started_at: float) -> None:
+        self.id = id
+        self.request = request
+        """None if the request could not even be understood."""
+        self.client = client
+        self.started_at = started_at
+        """When the first byte of the request had come."""
+        self.connect_at = NOT_YET
+        """When it stopped waiting for a place: a connection was leased or began to be made."""
+        self.leased_at = NOT_YET
+        """When it had a connection to a backend."""
+        self.replied_at = NOT_YET
+        """When the head of the reply had come."""
+        self.ended_at = NOT_YET
+        self.peer = ""
+        """Address of the peer of the client connection."""
+        self.client_address = ""
+        """Address of the client: the peer, or what a trusted peer says."""
+        self.route: Any = None
+        self.cluster: Any = None
+        self.backend: Any = None
+        self.forward: Any = None
+        """The stage that takes the exchange to a backend, once it has."""
+        self.attempt: Any = None
+        """What the forwarding stage remembers between tries."""
+        self.server: Any = None
+        self.body: Any = None
+        """The request's body on its way; None if it has none."""
+        self.reply: ReplyHead | None = None
+        self.status = 0
+        """Of the reply that was sent; 499 if the client left before there was one; 0 if there was none."""
+        self.bytes_in = 0
+        """Content of the request's body that came in, without its framing."""
+        self.bytes_out = 0
+        """Content of the reply's body that was given to the client's transport, without its framing."""
+        self.tries = 0
+        """Backends that were tried."""
+        self.backends_tried: tuple[Any, ...] = ()
+        self.retry_refused = ""
+        """Why a failed try was not followed by another, where that is worth a word."""
+        self.connection_replaced = False
+        """An idle connection turned out to be dead and the request was sent again on a new one."""
+        self.head_sent = False
+        """The head of the final reply was given to the client's transport: no other reply can be sent."""
+        self.error: ProxyError | None = None
+        self.end_reason = ""
+        """Why it ended; ``ok`` if all went well."""
+        self.ended = False
+
+    def timings(self) -> tuple[float, float, float, float, float]:
+        """Return seconds spent in the queue, connecting, waiting for the reply, transferring it, and in total.
+
+        The first four add up to the last. A phase that was not reached took no time.
+        """
+        at = self.started_at
+        phases = []
+        for moment in (self.connect_at, self.leased_at, self.replied_at, self.ended_at):
+            moment = max(moment, at)
+            phases.append(moment - at)
+            at = moment
+        return phases[0], phases[1], phases[2], phases[3], at - self.started_at
+
+    def __repr__(self) -> str:
+        state = f"ended {self.end_reason}" if self.ended else f"status {self.status}, tries {self.tries}"
+        return f"<Exchange {self.id.decode('latin-1')} {state}>"
+
+
+class Reply:
+    """A reply that is made here instead of by a backend.
+
+    :param status: status code.
+    :param body: what is sent as content; the connection's own rules (HEAD, 204, 304) may leave it out.
+    :param fields: names and values of further fields, Content-Length and Connection excepted.
+    :param reason: the machine-readable end reason of the access log.
+    """
+
+    __slots__ = ("body", "fields", "reason", "status")
+
+    def __init__(
+        self, status: int, body: bytes = b"", fields: tuple[tuple[bytes, bytes], ...] = (), reason: str = "ok"
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.fields = fields
+        self.reason = reason

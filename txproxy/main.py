@@ -1,0 +1,151 @@
+"""The ``txproxy`` command."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    :param arguments: without the program's name; those of the process if None.
+    :return: exit status: 0, 1 for an error in the configuration or at the start, 2 for a wrong command line.
+    """
+    options = _parser().parse_args(arguments)
+    status: int = options.run(options)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    from . import __version__
+
+    parser = argparse.ArgumentParser(prog="txproxy", description="A reverse proxy and load balancer on Twisted.")
+    parser.add_argument("--version", action="version", version=f"txproxy {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="serve", description="Serve what a file says, or forward one port by flags.")
+    run.add_argument("-c", "--config", metavar="FILE", help="a TOML file, or a Python site file ending in .py")
+    run.add_argument("--pidfile", metavar="FILE", help="write the process id there while running")
+    _add_quick_flags(run)
+    run.set_defaults(run=_run, demo=False)
+
+    check = commands.add_parser("check", help="check a configuration", description="Print every error, open no port.")
+    check.add_argument("config", nargs="?", metavar="FILE")
+    check.add_argument("-c", "--config", dest="config_flag", metavar="FILE")
+    check.add_argument("--dump", action="store_true", help="print the configuration with every default")
+    check.set_defaults(run=_check)
+
+    demo = commands.add_parser("demo", help="serve sample backends", description="A proxy with something behind it.")
+    _add_quick_flags(demo)
+    demo.set_defaults(run=_run, demo=True, config=None, pidfile=None)
+
+    schema = commands.add_parser("schema", help="print the JSON Schema of the configuration, for editors")
+    schema.set_defaults(run=_schema)
+    return parser
+
+
+def _add_quick_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-l", "--listen", default="0.0.0.0", metavar="ADDR", help="address to listen on (%(default)s)")
+    parser.add_argument("-p", "--port", type=int, default=8080, metavar="N", help="port to listen on (%(default)s)")
+    parser.add_argument(
+        "-b", "--backend", action="append", default=[], metavar="HOST[:PORT]", help="may be repeated (127.0.0.1)"
+    )
+    parser.add_argument("-P", "--backend-port", type=int, default=8081, metavar="N", help="if -b names none (8081)")
+    parser.add_argument("--mode", default="http", help="http or tcp (%(default)s)")
+    parser.add_argument("--balance", default="round_robin", metavar="NAME", help="how to choose (%(default)s)")
+    parser.add_argument("--log-level", metavar="LEVEL", help="debug, info, warn or error")
+    parser.add_argument("--log-file", metavar="FILE", help="access log, instead of standard output")
+
+
+def _run(options: argparse.Namespace) -> int:
+    try:
+        from .net import epoll
+
+        epoll.install()
+    except ImportError:
+        pass  # No epoll here: the reactor that Twisted chooses serves as well, if not as fast.
+    from twisted.internet import reactor
+
+    from .config.problems import ConfigError
+    from .service import make_service
+
+    settings = {
+        "config": options.config,
+        "demo": options.demo,
+        "listen": options.listen,
+        "port": options.port,
+        "backends": options.backend,
+        "backend-port": options.backend_port,
+        "mode": options.mode,
+        "balance": options.balance,
+        "log-level": options.log_level,
+        "log-file": options.log_file,
+    }
+    try:
+        service: Any = make_service(settings, reactor)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return _serve(service, reactor, options.pidfile)
+
+
+def _serve(service: Any, reactor: Any, pidfile: str | None) -> int:
+    from twisted.internet.error import CannotListenError
+
+    from .application_log import start_logging
+
+    try:
+        start_logging(service.config.log.path)
+        service.privilegedStartService()
+        service.startService()
+    except (CannotListenError, OSError) as error:
+        print(f"txproxy: {error}", file=sys.stderr)
+        return 1
+    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    if pidfile:
+        with open(pidfile, "w", encoding="ascii") as file:
+            file.write(f"{os.getpid()}\n")
+    # What was made so far stays for good: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+    try:
+        reactor.run()
+    finally:
+        if pidfile:
+            os.unlink(pidfile)
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from .config.dump import dump
+    from .config.load import load_file
+    from .config.problems import ConfigError
+
+    path = options.config or options.config_flag
+    if not path:
+        print("txproxy check: name a FILE", file=sys.stderr)
+        return 2
+    try:
+        loaded = load_file(path)
+    except ConfigError as error:
+        print(error)
+        return 1
+    print(dump(loaded.config) if options.dump else f"{path}: no errors")
+    return 0
+
+
+def _schema(_options: argparse.Namespace) -> int:
+    from .config.dump import schema
+
+    print(json.dumps(schema(), indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""The connected stream socket, from which the TCP and unix transports are built."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from twisted.internet import tcp
+from twisted.internet._newtls import startTLS
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from txproxy.net.interfaces import IEagerTransport
+from txproxy.net.sending import EagerWriter
+
+READ_BYTES = 65536
+"""At most so many bytes are read at a time."""
+
+_TLS_METHODS = ("write", "writeSequence", "registerProducer", "unregisterProducer")
+
+
+@implementer(IEagerTransport)
+class EagerConnection(EagerWriter, tcp.Connection):  # type: ignore[misc]
+    """
+    A connected stream socket.
+
+    @ivar fileno: the socket's own method while the connection lasts, so that the reactor asks without a detour.
+    """
+
+    protocol: Any
+    server: Any = None
+
+    def __init__(self, skt: socket.socket, protocol: Any, reactor: Any) -> None:
+        """
+        @param skt: a stream socket; it is made non-blocking.
+        @param protocol: the protocol that the bytes go to; C{None} until a client is connected.
+        @param reactor: an C{IReactorFDSet} and C{IReactorTime}.
+        """
+        # The constructors above are not called: the buffers that they make are not used here.
+        skt.setblocking(False)
+        self.reactor = reactor
+        self.socket = skt
+        self.fileno = skt.fileno
+        self.protocol = protocol
+
+    def doRead(self) -> Any:
+        """
+        Hand what has arrived to the protocol; called by the reactor when the socket is readable.
+
+        @return: C{None}, or the reason why the connection (or its reading half) is over.
+        """
+        try:
+            data = self.socket.recv(READ_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return CONNECTION_LOST
+        if data:
+            self.protocol.dataReceived(data)
+            return None
+        # A failed send consumes the socket's error, after which recv shows an end as clean as any.
+        return CONNECTION_LOST if self._send_failed else CONNECTION_DONE
+
+    def has_unread_or_closed(self) -> bool:
+        """See L{IEagerTransport.has_unread_or_closed}."""
+        if not self.connected:
+            return True
+        try:
+            self.socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    def abortConnection(self) -> None:
+        """Drop what is queued, reset the connection; the protocol is told on the reactor's next turn."""
+        if not self.disconnected:
+            self._discard_queue()
+        tcp.Connection.abortConnection(self)
+
+    def startTLS(self, ctx: Any, normal: bool = True) -> None:
+        """See C{twisted.internet.interfaces.ITLSTransport.startTLS}."""
+        producer, streaming = self.producer, self.streamingProducer
+        if producer is not None:
+            self.unregisterProducer()
+        startTLS(self, ctx, normal, EagerWriter)
+        # Shadowed on the instance, so that connections without TLS pay for no test of a flag in each write.
+        for name in _TLS_METHODS:
+            setattr(self, name, getattr(self.protocol, name))
+        if producer is not None:
+            self.registerProducer(producer, streaming)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Close the socket and tell the protocol, once, whoever reports the loss."""
+        self._discard_queue()
+        if self.TLS:
+            for name in _TLS_METHODS:
+                self.__dict__.pop(name, None)
+        tcp.Connection.connectionLost(self, reason)
+
+    def logPrefix(self) -> str:
+        """@return: a word for log lines about this connection; made when asked for, because it hardly ever is."""
+        return self._getLogPrefix(getattr(self, "protocol", None))

@@ -1,0 +1,89 @@
+"""Where log lines go: regular files at once, everything that can block through a thread of its own."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+_MOST_WAITING = 4096
+"""Batches that wait for a reader of a pipe who has stopped reading; further ones are refused, and counted as lost."""
+
+
+class ThreadedWriter:
+    """Writes to a pipe, a terminal or a socket, whose readers may stall, without holding up its caller.
+
+    :param stream: a text stream.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._queue: SimpleQueue[str | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="access log", daemon=True)
+        self._thread.start()
+
+    def write(self, text: str) -> None:
+        """Take text to be written soon.
+
+        :raises OSError: if too much waits already.
+        """
+        if self._queue.qsize() >= _MOST_WAITING:
+            raise OSError("its reader does not keep up")
+        self._queue.put(text)
+
+    def flush(self) -> None:
+        """Do nothing: the thread flushes after each batch."""
+
+    def close(self) -> None:
+        """Write what waits, as long as its reader takes it within two seconds; the stream stays open."""
+        self._queue.put(None)
+        self._thread.join(2)
+
+    def _run(self) -> None:
+        while (text := self._queue.get()) is not None:
+            try:
+                self._stream.write(text)
+                self._stream.flush()
+            except (OSError, ValueError):
+                # The reader is gone: the rest is taken and thrown away, for nobody can see it.
+                continue
+
+
+def opener(path: str) -> Callable[[], Any]:
+    """Return a function that opens a log for appending.
+
+    :param path: of a file, or ``-`` for standard output.
+    """
+
+    def open_log() -> Any:
+        if path == "-":
+            stream = sys.stdout
+            return KeptOpen(stream) if _is_regular(stream) else ThreadedWriter(stream)
+        file = open(path, "a", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 - stays open
+        return file if _is_regular(file) else ThreadedWriter(file)
+
+    return open_log
+
+
+class KeptOpen:
+    """A stream that is written to but not ours to close: standard output."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.write = stream.write
+        self.flush = stream.flush
+
+    def close(self) -> None:
+        """Leave it open."""
+        self.flush()
+
+
+def _is_regular(stream: Any) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError, AttributeError):
+        return False

@@ -1,0 +1,114 @@
+"""The stages of one route, compiled: tuples of the hooks that exist, so that a stage that is absent costs nothing."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from ..errors import InternalError, ProxyError
+from ..exchange import Exchange, Reply
+from ..observe.log import Logger
+from .stage import Decision, Verdict
+
+log = Logger()
+
+Hook = Callable[[Exchange], Decision]
+
+
+class Chain:
+    """Runs hooks in order. While none of them waits, all run in one synchronous call.
+
+    :param stages: in the order in which they see a request.
+    :param forward: the last stage: takes the exchange to a backend with ``start(exchange)``.
+    """
+
+    def __init__(self, stages: Sequence[Any], forward: Any) -> None:
+        self._on_request = _hooks(stages, "on_request")
+        # A reply passes the stages on its way back.
+        self._on_reply = _hooks(stages[::-1], "on_reply")
+        self._on_end = _hooks(stages, "on_end")
+        self._forward = forward
+
+    def start(self, exchange: Exchange) -> None:
+        """Let the stages decide on a request, then forward it."""
+        if _run(exchange, self._on_request, 0, self._forward.start):
+            self._forward.start(exchange)
+
+    def reply(self, exchange: Exchange, go_on: Callable[[Exchange], None]) -> bool:
+        """Let the stages decide on a reply's head.
+
+        :param go_on: called with the exchange if a stage had to wait and all agree in the end.
+        :return: True if all agree at once; False if one waits, or has answered by itself.
+        """
+        return not self._on_reply or _run(exchange, self._on_reply, 0, go_on)
+
+    def end(self, exchange: Exchange) -> None:
+        """Tell the stages that an exchange has ended."""
+        for hook in self._on_end:
+            try:
+                hook(exchange)
+            except Exception:
+                log.failure("{hook} failed at the end of {exchange}", hook=hook, exchange=exchange)
+
+
+def _hooks(stages: Sequence[Any], name: str) -> tuple[Hook, ...]:
+    return tuple(hook for stage in stages if (hook := getattr(stage, name, None)) is not None)
+
+
+def _run(exchange: Exchange, hooks: tuple[Hook, ...], start: int, go_on: Callable[[Exchange], None]) -> bool:
+    for index in range(start, len(hooks)):
+        try:
+            decision = hooks[index](exchange)
+        except Exception:
+            fail(exchange, Failure())
+            return False
+        if decision is not None and not _settle(exchange, decision, hooks, index, go_on):
+            return False
+    return True
+
+
+def _settle(
+    exchange: Exchange, decision: Any, hooks: tuple[Hook, ...], index: int, go_on: Callable[[Exchange], None]
+) -> bool:
+    """Act on what a hook returned; return True if the next hook is to run now."""
+    if isinstance(decision, Reply):
+        exchange.client.respond(exchange, decision)
+        return False
+    if inspect.iscoroutine(decision):
+        decision = Deferred.fromCoroutine(decision)
+    if not isinstance(decision, Deferred):
+        fail(exchange, Failure(InternalError(f"{hooks[index]} returned {decision!r}")))
+        return False
+    state = {"waited": False, "agreed": False}
+
+    def decided(verdict: Verdict) -> None:
+        if exchange.ended:
+            return
+        if verdict is not None:
+            _settle(exchange, verdict, hooks, index, go_on)
+        elif not state["waited"]:
+            state["agreed"] = True
+        elif _run(exchange, hooks, index + 1, go_on):
+            go_on(exchange)
+
+    exchange.attempt = decision
+    decision.addCallbacks(decided, lambda failure: None if exchange.ended else fail(exchange, failure))
+    decision.addErrback(lambda failure: fail(exchange, failure))
+    state["waited"] = True
+    if exchange.attempt is decision and decision.called:
+        exchange.attempt = None
+    return state["agreed"]
+
+
+def fail(exchange: Exchange, failure: Failure) -> None:
+    """End an exchange because something raised: as the error says, or as a bug of ours with a log line."""
+    error = failure.value
+    if not isinstance(error, ProxyError):
+        log.failure("internal error in exchange {id}", failure=failure, id=exchange.id.decode("latin-1"))
+        error = InternalError(repr(error))
+    if not exchange.ended:
+        exchange.client.fail(exchange, error)

@@ -1,0 +1,157 @@
+"""A route as it is served: what it matches leads to a cluster and to a chain of stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from ..errors import BadRequest, InternalError, NoRoute
+from ..exchange import Exchange
+from ..policy.routing import RouteTable
+from ..wire.fields import FieldView
+from ..wire.forwarding import NO_REPLY_RULES, PLAIN_RULES, ReplyRules, RequestRules
+
+
+class RequestFacts(NamedTuple):
+    """What a user's function is told about a request. Text is Latin-1, so that no byte is lost."""
+
+    method: str
+    target: str
+    """As it was sent, query included."""
+    path: str
+    """The normal form of the path."""
+    host: str
+    """Lower case, without a port."""
+    headers: FieldView
+    """Case-insensitive."""
+    client: str
+    """Address of the client."""
+    scheme: str
+    listener: str
+
+
+class RouteRules(NamedTuple):
+    """What a route changes on the way, and how it picks its cluster."""
+
+    request: RequestRules = PLAIN_RULES
+    reply: ReplyRules = NO_REPLY_RULES
+    host: str = "keep"
+    """``keep``, ``backend`` or ``literal:NAME``."""
+    strip_prefix: bytes = b""
+    choose: Callable[[RequestFacts], str] | None = None
+    max_body_bytes: int = 0
+
+
+class Route:
+    """One route.
+
+    :param name: as the configuration gives it.
+    :param rules: see there.
+    :param clusters: all clusters by name, for ``choose``.
+    :param cluster: the one that serves it, unless ``choose`` says.
+    :param make_chain: given the route, returns its chain.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        rules: RouteRules,
+        clusters: Mapping[str, Any],
+        cluster: Any,
+        make_chain: Callable[[Route], Any],
+    ) -> None:
+        self.name = name
+        self.rules = rules
+        self.request_rules = rules.request
+        self.reply_rules = rules.reply
+        self.keeps_host = rules.host == "keep"
+        self._literal = rules.host.removeprefix("literal:").encode() if rules.host.startswith("literal:") else None
+        self._clusters = clusters
+        self._cluster = cluster
+        self.chain = make_chain(self)
+
+    def cluster_for(self, exchange: Exchange, scheme: str, listener: str) -> Any:
+        """Return the cluster that serves an exchange.
+
+        :raises InternalError: if the user's function names no cluster; what it raises itself passes through.
+        """
+        choose = self.rules.choose
+        if choose is None:
+            return self._cluster
+        name = choose(facts_of(exchange, scheme, listener))
+        cluster = self._clusters.get(name) if isinstance(name, str) else None
+        if cluster is None:
+            raise InternalError(f"route {self.name}: choose returned {name!r}, which is no cluster")
+        return cluster
+
+    def host_for(self, backend: Any) -> bytes | None:
+        """Return what Host says upstream, or None to keep the client's."""
+        return self._literal if self._literal is not None else backend.host_field
+
+    def target_for(self, exchange: Exchange) -> bytes:
+        """Return the target that goes upstream: byte for byte, but for a prefix that is stripped."""
+        request = exchange.request
+        assert request is not None
+        prefix = self.rules.strip_prefix
+        if not prefix or request.path[:1] != b"/":
+            return request.target
+        target = request.target
+        if not target.startswith(prefix):
+            # The prefix is spelled in another way, with escapes or doubled slashes; the normal form means the same.
+            path, question, query = target.partition(b"?")
+            if not request.path.startswith(prefix):
+                return target
+            target = request.path + question + query
+        rest = target[len(prefix) :]
+        if rest[:1] in (b"/", b"?", b"") or prefix.endswith(b"/"):
+            return rest if rest.startswith(b"/") else b"/" + rest
+        return request.target
+
+    def __repr__(self) -> str:
+        return f"<Route {self.name}>"
+
+
+def facts_of(exchange: Exchange, scheme: str, listener: str) -> RequestFacts:
+    """Return what a user's function is told."""
+    request = exchange.request
+    assert request is not None
+    return RequestFacts(
+        request.method.decode("latin-1"),
+        request.target.decode("latin-1"),
+        request.path.decode("latin-1"),
+        request.hostname.decode("latin-1"),
+        FieldView(request.fields),
+        exchange.client_address,
+        scheme,
+        listener,
+    )
+
+
+class Router:
+    """Sends each exchange of one listener to its route.
+
+    :param table: of the routes that this listener serves.
+    :param scheme: ``http`` or ``https``.
+    :param listener: its name.
+    """
+
+    def __init__(self, table: RouteTable[Route], scheme: str, listener: str) -> None:
+        self._find = table.find
+        self._scheme = scheme
+        self._listener = listener
+
+    def start(self, exchange: Exchange) -> None:
+        """Find the route and start its chain.
+
+        :raises NoRoute: if no route matches.
+        """
+        request = exchange.request
+        assert request is not None
+        route = self._find(request)
+        if route is None:
+            if request.suspicious:
+                raise BadRequest("dot segments, a fragment, or a broken escape in the target")
+            raise NoRoute(f"host {request.hostname!r} path {request.path!r}")
+        exchange.route = route
+        exchange.cluster = route.cluster_for(exchange, self._scheme, self._listener)
+        route.chain.start(exchange)

@@ -1,0 +1,41 @@
+"""What a stage is: a small object with hooks, each optional, that the chain of a route calls in order.
+
+``on_request(exchange)``, ``on_reply(exchange)``
+    Return None to go on, a Reply to answer now, or a Deferred or coroutine of either. Raise a ProxyError to answer with
+    its status; anything else that is raised becomes a 500 with a log line.
+``on_end(exchange)``
+    Called once for each exchange that began, whatever became of it; what it returns does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+
+from ..exchange import Exchange, Reply
+
+Verdict = Reply | None
+Decision = Verdict | Deferred[Verdict] | Coroutine[Any, Any, Verdict]
+
+
+class RequestStage(Protocol):
+    """A stage that looks at requests."""
+
+    def on_request(self, exchange: Exchange) -> Decision:
+        """Decide on a request whose head has come."""
+
+
+class ReplyStage(Protocol):
+    """A stage that looks at replies."""
+
+    def on_reply(self, exchange: Exchange) -> Decision:
+        """Decide on a reply whose head has come; it stands in ``exchange.reply`` and may be changed there."""
+
+
+class EndStage(Protocol):
+    """A stage that looks at what has become of exchanges."""
+
+    def on_end(self, exchange: Exchange) -> None:
+        """Take note that an exchange has ended."""

@@ -1,0 +1,337 @@
+"""The proxy as a service: what ``twistd txproxy``, a ``.tac`` file and other applications start and stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.task import LoopingCall
+from twisted.python import usage
+
+from .assembly import Assembled, Clocks, assemble
+from .config.address import parse_address
+from .config.load import load_file
+from .config.model import Config
+from .config.problems import ConfigError
+from .config.quick import quick_config
+from .downstream.site import Site
+from .errors import ShuttingDown
+from .net.limits import raise_descriptor_limit
+from .net.reactor import EagerReactor
+from .observe.log import Logger, set_level
+from .signals import Signals
+
+log = Logger()
+
+_SPARE_DESCRIPTORS = 512
+"""Beside two for each client connection: listeners, logs, the reactor's own, idle connections to backends."""
+
+
+class ProxyService(Service):
+    """Listens, serves, and stops without losing what is under way.
+
+    :param config: what to serve.
+    :param reactor: the one to run on.
+    :param functions: users' functions, by the reference that the configuration has for them.
+    :param clocks: where the time comes from.
+    """
+
+    name = "txproxy"
+
+    def __init__(
+        self,
+        config: Config,
+        reactor: Any,
+        functions: Mapping[str, Callable[..., Any]] | None = None,
+        clocks: Clocks | None = None,
+    ) -> None:
+        self.config = config
+        self.ports: dict[str, Any] = {}
+        self.assembled: Assembled | None = None
+        self._reactor = reactor
+        self._functions = functions or {}
+        self._clocks = clocks or Clocks()
+        self._ticker: LoopingCall | None = None
+        self._cut_short: Callable[[], None] | None = None
+        self.when_listening: Callable[[str], None] | None = None
+        """Told the URL of the first listener once it accepts."""
+
+    def privilegedStartService(self) -> None:
+        """Bind the ports, while the process may still be allowed to."""
+        self._listen()
+
+    def startService(self) -> None:
+        """Begin to serve.
+
+        :raises twisted.internet.error.CannotListenError: if an address cannot be bound.
+        """
+        if self.running:
+            return
+        super().startService()
+        set_level(self.config.log.level)
+        self._listen()
+        assembled = self.assembled
+        assert assembled is not None
+        self._ticker = LoopingCall(self._tick)
+        self._ticker.clock = self._reactor
+        self._ticker.start(assembled.deadlines.tick_s, now=False)
+        self._announce(assembled)
+
+    def _listen(self) -> None:
+        if self.assembled is not None:
+            return
+        config = self.config
+        wanted = 2 * config.proxy.max_connections + _SPARE_DESCRIPTORS
+        limit = raise_descriptor_limit(wanted)
+        if limit < wanted:
+            log.warn(
+                "only {limit} descriptors may be open, {wanted} are needed for max_connections = {most}",
+                limit=limit,
+                wanted=wanted,
+                most=config.proxy.max_connections,
+            )
+        assembled = assemble(config, self._functions, self._reactor, self._clocks)
+        reactor = EagerReactor(self._reactor)
+        try:
+            for listener in config.listeners:
+                port = _listen_on(reactor, listener.address, assembled.sites[listener.name], config.proxy.backlog)
+                self.ports[listener.name] = port
+                assembled.gate.add_port(port)
+        except Exception:
+            # Nothing is left half open: the ports before the one that failed are closed again.
+            for port in self.ports.values():
+                port.stopListening()
+            self.ports.clear()
+            if assembled.access_log is not None:
+                assembled.access_log.close()
+            raise
+        self.assembled = assembled
+
+    def _announce(self, assembled: Assembled) -> None:
+        for listener in self.config.listeners:
+            log.info(
+                "listening on {scheme}://{address} ({name})",
+                scheme=listener.protocol,
+                address=shown_address(self.ports[listener.name]),
+                name=listener.name,
+            )
+        for settings in self.config.routes:
+            log.info(
+                "route {name}: {hosts}{path} to {target}",
+                name=settings.name,
+                hosts=",".join(settings.hosts),
+                path=settings.path,
+                target=settings.cluster or settings.choose,
+            )
+        for cluster in assembled.clusters.values():
+            log.info("cluster {name}: {count} backends", name=cluster.name, count=len(cluster.backends))
+        log.info("txproxy is ready")
+        if self.when_listening is not None:
+            self.when_listening(f"http://{_reachable(self.ports[self.config.listeners[0].name])}")
+
+    def _tick(self) -> None:
+        assembled = self.assembled
+        assert assembled is not None
+        for item in assembled.deadlines.expire(self._clocks.monotonic()):
+            try:
+                item.deadline_passed()  # type: ignore[attr-defined]
+            except Exception:
+                log.failure("a deadline of {item} could not be acted on", item=item)
+
+    def stopService(self) -> Deferred[None]:
+        """Accept no more, finish what is under way, and cut what is left when the time is over.
+
+        :return: fires when nothing is left.
+        """
+        super().stopService()
+        assembled = self.assembled
+        if assembled is None:
+            return succeed(None)
+        self.assembled = None
+        stopped = [port.stopListening() for port in self.ports.values()]
+        self.ports.clear()
+        sites = list(assembled.sites.values())
+        drained = self._drain(sites)
+        done = DeferredList([*(each for each in stopped if each is not None), drained])
+        return done.addCallback(lambda _: self._stopped(assembled))
+
+    def _drain(self, sites: list[Site]) -> Deferred[None]:
+        done: Deferred[None] = Deferred()
+        timeout_s = self.config.proxy.shutdown_timeout_s
+
+        def empty() -> None:
+            if not done.called and not any(site.connections for site in sites):
+                if deadline.active():
+                    deadline.cancel()
+                done.callback(None)
+
+        def cut() -> None:
+            if deadline.active():
+                deadline.cancel()
+            busy = sum(site.cut(ShuttingDown()) for site in sites)
+            if busy:
+                log.warn("{busy} exchanges were cut by the end of the time for a graceful stop", busy=busy)
+
+        deadline = self._reactor.callLater(timeout_s, cut)
+        self._cut_short = cut
+        for site in sites:
+            site.when_empty = empty
+            site.drain()
+        empty()
+        return done
+
+    def _stopped(self, assembled: Assembled) -> None:
+        self._cut_short = None
+        if self._ticker is not None and self._ticker.running:
+            self._ticker.stop()
+        for cluster in assembled.clusters.values():
+            for backend in cluster.backends:
+                backend.close_idle()
+        log.info("stopped: {summary}", summary=assembled.counters.summary())
+        if assembled.access_log is not None:
+            assembled.access_log.close()
+
+    def cut_short(self) -> None:
+        """End what is under way at once, if the service is stopping."""
+        if self._cut_short is not None:
+            self._cut_short()
+
+    def reopen_logs(self) -> None:
+        """Open the access log anew: its file was moved away."""
+        if self.assembled is not None and self.assembled.access_log is not None:
+            self.assembled.access_log.reopen()
+
+
+def _listen_on(reactor: Any, text: str, site: Site, backlog: int) -> Any:
+    address = parse_address(text)
+    if address.kind == "unix":
+        return reactor.listenUNIX(address.path, site, backlog=backlog)
+    return reactor.listenTCP(address.port, site, backlog=backlog, interface=address.host)
+
+
+def shown_address(port: Any) -> str:
+    """Return the address that a port listens on, with the number that the system chose."""
+    address = port.getHost()
+    name = getattr(address, "name", None)
+    if name is not None:
+        return f"unix:{name.decode() if isinstance(name, bytes) else name}"
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    return f"{host}:{address.port}"
+
+
+def _reachable(port: Any) -> str:
+    shown = shown_address(port)
+    return shown.replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]")
+
+
+def build(config: Config, reactor: Any, functions: Mapping[str, Callable[..., Any]] | None = None) -> ProxyService:
+    """Return the service for a configuration, for embedding in another application.
+
+    :param config: from ``txproxy.config.load`` or made of models.
+    :param reactor: the one to run on.
+    :param functions: users' functions, by the reference that the configuration has for them.
+    """
+    return ProxyService(config, reactor, functions)
+
+
+class Options(usage.Options):
+    """Command line of ``twistd txproxy``."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "A reverse proxy. With -c it serves what the file says; without, it forwards one port to one or more "
+        "backends. The `txproxy` command does the same on a faster reactor."
+    )
+    optFlags = (
+        ("check", None, "Check the configuration file, print every error, and exit."),
+        ("demo", None, "Start sample backends too, so that there is something to see at once."),
+    )
+    optParameters = (
+        ("config", "c", None, "Configuration: a TOML file, or a Python site file ending in .py."),
+        ("listen", "l", "0.0.0.0", "Address to listen on."),
+        ("port", "p", 8080, "Port to listen on; 0 for any free one.", int),
+        ("backend-port", "P", 8081, "Port of backends that name none.", int),
+        ("mode", None, "http", "http, or tcp to pass bytes through."),
+        ("balance", None, "round_robin", "How backends are chosen."),
+        ("log-level", None, None, "debug, info, warn or error."),
+        ("log-file", None, None, "File of the access log instead of standard output."),
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["backends"] = []
+
+    def opt_backend(self, value: str) -> None:
+        """A backend, as HOST or HOST:PORT; may be repeated. The default is 127.0.0.1."""
+        self["backends"].append(value)
+
+    opt_b = opt_backend
+
+    def postOptions(self) -> None:
+        """Check the file and leave, if that is what was asked for."""
+        if self["check"]:
+            if not self["config"]:
+                raise usage.UsageError("--check needs -c FILE")
+            try:
+                load_file(self["config"])
+            except ConfigError as error:
+                print(error)
+                raise SystemExit(1) from None
+            print(f"{self['config']}: no errors")
+            raise SystemExit(0)
+
+
+def configure(options: Mapping[str, Any]) -> tuple[Config, dict[str, Callable[..., Any]]]:
+    """Return the configuration that a command line asks for, and the users' functions in it.
+
+    :raises ConfigError: with every error in it.
+    """
+    if options.get("config"):
+        loaded = load_file(options["config"])
+        return loaded.config, dict(loaded.functions)
+    config = quick_config(
+        listen=options["listen"],
+        port=options["port"],
+        backends=options["backends"] or ["127.0.0.1"],
+        backend_port=options["backend-port"],
+        mode=options["mode"],
+        balance=options["balance"],
+        log_level=options["log-level"] or "info",
+        log_file=options["log-file"] or "-",
+    )
+    return config, {}
+
+
+def make_service(options: Mapping[str, Any], reactor: Any) -> IService:
+    """Return the service that a command line asks for, signals included.
+
+    :raises ConfigError: with every error in the configuration.
+    """
+    demo = None
+    if options["demo"]:
+        from .demo import Demo  # only here, for it needs twisted.web
+
+        demo = Demo(reactor)
+        options = {**options, "config": None, "backends": demo.addresses}
+    config, functions = configure(options)
+    service: Any = ProxyService(config, reactor, functions)
+    if demo is not None:
+        demo.show(service)
+        service = demo.around(service)
+    Signals(service, reactor).install_when_running()
+    return service  # type: ignore[no-any-return]
+
+
+def makeService(options: Mapping[str, Any]) -> IService:
+    """Return the service for ``twistd txproxy``; its name is Twisted's choice."""
+    from twisted.internet import reactor  # the application's, which is installed by now
+
+    try:
+        service = make_service(options, reactor)
+    except ConfigError as error:
+        raise SystemExit(str(error)) from None
+    if type(reactor).__module__ != "txproxy.net.epoll":
+        log.info("`twistd --reactor=txproxy` or `txproxy run` serve the same with a faster reactor")
+    return service

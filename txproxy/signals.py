@@ -1,0 +1,53 @@
+"""What the process does on a signal.
+
+twistd ends itself a second time with the signal that stopped it, so that its exit status says "killed". A stop that
+went well should say 0, so the signals are taken over once the reactor runs.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from .observe.log import Logger
+
+log = Logger()
+
+
+class Signals:
+    """Stops, and reopens logs.
+
+    :param service: has ``cut_short`` and ``reopen_logs``.
+    :param reactor: the one that runs.
+    """
+
+    def __init__(self, service: Any, reactor: Any) -> None:
+        self._service = service
+        self._reactor = reactor
+        self._stopping = False
+
+    def install_when_running(self) -> None:
+        """Take the signals over once the reactor has installed its own handlers."""
+        self._reactor.callWhenRunning(self._reactor.callLater, 0, self._install)
+
+    def _install(self) -> None:
+        handlers = {
+            signal.SIGTERM: self._stop,
+            signal.SIGINT: self._stop,
+            signal.SIGHUP: self._reload,
+            signal.SIGUSR1: self._service.reopen_logs,
+        }
+        for number, handler in handlers.items():
+            signal.signal(number, lambda *_, handler=handler: self._reactor.callFromThread(handler))
+
+    def _stop(self) -> None:
+        if self._stopping:
+            log.warn("stopping at once: a second signal came")
+            self._service.cut_short()
+            return
+        self._stopping = True
+        log.info("stopping: what is under way may finish")
+        self._reactor.stop()
+
+    def _reload(self) -> None:
+        log.warn("the configuration is not read again while the proxy runs: restart it to use a changed file")

@@ -1,0 +1,149 @@
+"""One server: its address, its share of the load, and its connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from twisted.python.failure import Failure
+
+from ..errors import BadReply, ProxyError, QueueFull, QueueTimeout
+from ..observe.log import Logger
+from ..policy.deadlines import NEVER, Deadlines
+from .connector import Connector
+from .pool import Pool, PoolLimits, Todo, Waiter
+
+log = Logger()
+
+
+class BackendIdentity(NamedTuple):
+    """What tells one backend from another, as the configuration gives it."""
+
+    name: str
+    """Its address as it was written; stands in logs."""
+    host_field: bytes
+    """What Host says if the route asks for the backend's own name; the port is left out if it is the default."""
+    weight: int = 1
+
+
+class Backend:
+    """Hands out connections to one server.
+
+    :param identity: which server.
+    :param limits: of its pool.
+    :param make_connector: given this backend, returns its connector.
+    :param clock: the monotonic clock, in seconds.
+    :param deadlines: the wheel that watches requests that wait and connections that idle.
+    """
+
+    def __init__(
+        self,
+        identity: BackendIdentity,
+        limits: PoolLimits,
+        make_connector: Callable[[Backend], Connector],
+        clock: Callable[[], float],
+        deadlines: Deadlines,
+    ) -> None:
+        self.name = identity.name
+        self.host_field = identity.host_field
+        self.weight = identity.weight
+        self.pool = Pool(limits)
+        self.clock = clock
+        self.deadlines = deadlines
+        self._connector = make_connector(self)
+
+    def lease(self, exchange: Any, on_lease: Any, now: float, fresh: bool = False) -> Any | None:
+        """Return an idle connection, or None if the exchange has to wait for one.
+
+        :param exchange: for whom; its ``attempt`` is the waiter while it waits.
+        :param on_lease: told ``leased(exchange, connection)`` or ``lease_failed(exchange, error)`` later.
+        :param now: the moment, in seconds.
+        :param fresh: wait for a connection that is not idle now, for those that are may all be dead.
+        :raises QueueFull: if it may not wait.
+        """
+        pool = self.pool
+        if fresh:
+            self.close_idle()
+        connection = pool.take(now)
+        if connection is not None:
+            return connection
+        if not pool.has_room_to_wait():
+            pool.stats.exhausted += 1
+            raise QueueFull(f"{self.name}: {pool!r}")
+        waiter = Waiter(exchange, on_lease, self._waited_too_long)
+        exchange.attempt = waiter
+        waiter.deadline = now + pool.limits.queue_timeout_s
+        todo = pool.enqueue(waiter)
+        if todo.dials:
+            # Its own connection is being made: that has a timeout and an error of its own.
+            waiter.deadline = NEVER
+        else:
+            pool.stats.queued += 1
+            self.deadlines.watch(waiter)
+        self._carry_out(todo)
+        return None
+
+    def stop_waiting(self, waiter: Waiter) -> None:
+        """Take a request out of the queue: its client has left."""
+        self.deadlines.forget(waiter)
+        self.pool.leave(waiter)
+
+    def release(self, connection: Any) -> None:
+        """Take a connection back after its exchange."""
+        todo = self.pool.release(connection)
+        if todo.leases or todo.dials:
+            self._carry_out(todo)
+
+    def lost(self, connection: Any) -> None:
+        """Take note that a connection, idle or leased, is gone."""
+        self._carry_out(self.pool.lost(connection))
+
+    def close_idle(self) -> None:
+        """Close all connections that carry nothing."""
+        for connection in list(self.pool.idle):
+            connection.retire()
+            self.pool.lost(connection)
+
+    def _carry_out(self, todo: Todo) -> None:
+        # Dials first: a lease may bring the end of an exchange and so change the pool again.
+        for _ in range(todo.dials):
+            self._connector.connect().addCallbacks(self._connected, self._connect_failed).addErrback(self._bug)
+        for waiter, connection in todo.leases:
+            self.deadlines.forget(waiter)
+            waiter.exchange.attempt = None
+            waiter.on_lease.leased(waiter.exchange, connection)
+
+    def _connected(self, connection: Any) -> None:
+        if connection.is_reusable:
+            connection.in_pool = True
+            self._carry_out(self.pool.connected(connection))
+        else:
+            # It spoke before it was asked, or left again: nothing it says can be taken for a reply.
+            connection.retire()
+            self._fail_first(BadReply(f"{self.name} spoke first, or closed at once"))
+
+    def _connect_failed(self, failure: Failure) -> None:
+        error = failure.value
+        if not isinstance(error, ProxyError):  # pragma: no cover - the connector sorts every failure
+            failure.raiseException()
+        self._fail_first(error)
+
+    def _fail_first(self, error: Any) -> None:
+        waiter = self.pool.connect_failed()
+        if waiter is not None:
+            self.deadlines.forget(waiter)
+            waiter.exchange.attempt = None
+            waiter.on_lease.lease_failed(waiter.exchange, error)
+        self._carry_out(self.pool.assign())
+
+    def _waited_too_long(self, waiter: Waiter) -> None:
+        self.pool.leave(waiter)
+        self.pool.stats.exhausted += 1
+        waiter.exchange.attempt = None
+        waiter.on_lease.lease_failed(waiter.exchange, QueueTimeout(self.name))
+
+    def _bug(self, failure: Failure) -> None:
+        log.failure("a connection to {name} could not be handed out", failure=failure, name=self.name)
+
+    def __repr__(self) -> str:
+        return f"<Backend {self.name} {self.pool!r}>"

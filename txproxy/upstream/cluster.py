@@ -1,0 +1,41 @@
+"""A named set of backends, and which of them an exchange tries."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from ..policy.balancing import RoundRobin
+from .backend import Backend
+
+
+class Cluster:
+    """Chooses backends.
+
+    :param name: as the configuration gives it.
+    :param backends: at least one.
+    :param tries: how many backends one request may try in all.
+    """
+
+    def __init__(self, name: str, backends: Sequence[Backend], tries: int) -> None:
+        self.name = name
+        self.backends = tuple(backends)
+        self.tries = tries
+        self._balancer = RoundRobin([backend.weight for backend in self.backends])
+
+    def pick(self) -> Backend:
+        """Return the backend that a new request tries first: the next in turn, or another if that one is full."""
+        backends = self.backends
+        backend = backends[self._balancer.pick()]
+        if backend.pool.is_full:
+            first = backends.index(backend)
+            for other in (*backends[first + 1 :], *backends[:first]):
+                if not other.pool.is_full:
+                    return other
+        return backend
+
+    def pick_another(self, tried: Collection[Backend]) -> Backend | None:
+        """Return a backend that was not tried, or None if there is none left."""
+        return next((backend for backend in self._balancer.candidates(self.backends) if backend not in tried), None)
+
+    def __repr__(self) -> str:
+        return f"<Cluster {self.name} of {len(self.backends)}>"

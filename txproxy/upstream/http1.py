@@ -1,0 +1,409 @@
+"""A connection to a backend that speaks HTTP/1.1: sends one request at a time and reads its reply.
+
+It tells the exchange's forwarding stage what happens (``interim_received``, ``reply_received``, ``upstream_failed``)
+and gives content straight to the exchange's client. As a producer it stands for the client's transport: when the
+backend reads too slowly, this connection's transport pauses it, and it shuts the valve of the client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from ..bridge.valve import Reason, Valve
+from ..errors import BadReply, ProxyError, ReplyCut, ReplyTimeout
+from ..exchange import Exchange
+from ..policy.deadlines import NEVER, Deadlines
+from ..wire.bodies import ChunkedReader, LengthReader, UntilCloseReader, write_chunk
+from ..wire.fields import Field, FieldTokenizer
+from ..wire.forwarding import write_last_chunk
+from ..wire.h1 import parse_reply_head
+from ..wire.heads import END_OF_HEAD, HeadGatherer
+from ..wire.limits import REPLY_LIMITS
+from ..wire.messages import ReplyHead
+
+_MOST_INTERIM_REPLIES = 100
+"""A backend that sends more before one final reply is not going to send it."""
+
+
+class UpstreamTimeouts(NamedTuple):
+    """How long a backend may take, in seconds; see the configuration's ``timeouts`` and ``pool`` sections."""
+
+    first_byte_s: float = 60
+    between_bytes_s: float = 60
+    stream_s: float = 3600
+    """Instead of the last, for event streams."""
+    idle_s: float = 30
+    """How long a connection may stay without an exchange."""
+
+
+class UpstreamTools(NamedTuple):
+    """What all connections to backends share."""
+
+    clock: Callable[[], float]
+    deadlines: Deadlines
+    tokenizer: FieldTokenizer
+
+
+@implementer(IPushProducer)
+class UpstreamConnection(Protocol):
+    """One connection to a backend.
+
+    :param backend: takes it back with ``release`` and ``lost``.
+    :param timeouts: of its exchanges.
+    :param tools: shared by all.
+    """
+
+    def __init__(self, backend: Any, timeouts: UpstreamTimeouts, tools: UpstreamTools) -> None:
+        self._backend = backend
+        self._timeouts = timeouts
+        self._tools = tools
+        self._exchange: Exchange | None = None
+        self._gatherer: HeadGatherer | None = None
+        self._reader: LengthReader | ChunkedReader | UntilCloseReader | None = None
+        self._held = b""
+        """What came while a stage was deciding on the reply's head."""
+        self._held_reader: LengthReader | ChunkedReader | UntilCloseReader | None = None
+        self._request_sent = False
+        self._interim_replies = 0
+        self._patience_s = timeouts.between_bytes_s
+        self._is_full = False
+        self._keep_alive = True
+        self._is_open = False
+        self.in_pool = False
+        """The pool knows it, and must be told when it is gone."""
+        self.requests = 0
+        self.made_at = 0.0
+        self.deadline = NEVER
+        self.look_at = NEVER
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether the next request can be sent on it."""
+        return self._is_open and self._keep_alive
+
+    # What Twisted calls.
+
+    def connectionMade(self) -> None:
+        """Take part in flow control from the first byte on."""
+        self.made_at = self._tools.clock()
+        self._is_open = True
+        self.valve = Valve(self.transport)
+        self.transport.registerProducer(self, True)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Read a reply, or refuse what nobody asked for."""
+        exchange = self._exchange
+        if exchange is None:
+            self._refuse_unsolicited()
+        elif self._reader is not None:
+            self._read_body(exchange, data)
+        elif exchange.reply is not None:
+            self._held += data  # A stage is still deciding on the reply's head.
+        else:
+            self._read_head(exchange, data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Tell whoever depended on this connection."""
+        was_open, self._is_open = self._is_open, False
+        exchange = self._exchange
+        if exchange is not None:
+            self._cut_in_exchange(exchange, bool(reason.check(ConnectionDone)))
+        elif was_open and self.in_pool:
+            self._leave_pool()
+
+    def pauseProducing(self) -> None:
+        """The backend reads too slowly: the client has to wait."""
+        self._is_full = True
+        exchange = self._exchange
+        if exchange is not None and not self._request_sent:
+            exchange.client.valve.shut(Reason.PEER_IS_SLOW)
+            self._expect(self._timeouts.first_byte_s)
+
+    def resumeProducing(self) -> None:
+        """The backend has caught up: the client may go on."""
+        self._is_full = False
+        exchange = self._exchange
+        if exchange is not None and not self._request_sent:
+            exchange.client.valve.open(Reason.PEER_IS_SLOW)
+            self.deadline = NEVER
+
+    def stopProducing(self) -> None:
+        """The transport is lost; ``connectionLost`` says the rest."""
+
+    def deadline_passed(self) -> None:
+        """The backend has kept us waiting, or the connection idles for too long."""
+        exchange = self._exchange
+        if exchange is None:
+            self._leave_pool()
+        elif exchange.head_sent or exchange.reply is not None:
+            self._fail(exchange, ReplyCut(f"{self._backend.name}: nothing for {self._patience_s} s"))
+        else:
+            self._fail(exchange, ReplyTimeout(f"{self._backend.name}: no reply"))
+
+    # The way of a request.
+
+    def send_request(self, exchange: Exchange, head: bytes) -> None:
+        """Send a request, with as much of its body as there is; the rest follows by ``send_body``.
+
+        :param head: its complete head.
+        """
+        self._exchange = exchange
+        self.requests += 1
+        self._interim_replies = 0
+        body = exchange.body
+        if body is None:
+            self._request_sent = True
+            self._expect(self._timeouts.first_byte_s)
+            self.transport.write(head)
+            return
+        self._request_sent = False
+        self.deadline = NEVER
+        content = b"".join(body.attach(self))
+        if content:
+            head += write_chunk(content) if exchange.request.chunked else content  # type: ignore[union-attr]
+        self.transport.write(head)
+        if body.complete:
+            self.end_body(body.trailers)
+        elif exchange.request.expects_continue and not content:  # type: ignore[union-attr]
+            self._expect(self._timeouts.first_byte_s)
+        elif self._is_full:
+            self.pauseProducing()
+
+    def send_body(self, data: bytes) -> None:
+        """Send content of the request's body."""
+        exchange = self._exchange
+        if exchange is not None:
+            self.deadline = NEVER
+            self.transport.write(write_chunk(data) if exchange.request.chunked else data)  # type: ignore[union-attr]
+
+    def end_body(self, trailers: list[Field]) -> None:
+        """Send the end of the request's body."""
+        exchange = self._exchange
+        if exchange is None:
+            return
+        if exchange.request.chunked:  # type: ignore[union-attr]
+            self.transport.write(write_last_chunk(trailers))
+        self._request_sent = True
+        if exchange.reply is None:
+            self._expect(self._timeouts.first_byte_s)
+
+    def cancel(self) -> None:
+        """Give up the exchange: the client left, or its body is broken. The backend sees a reset, not an end."""
+        self._exchange = None
+        self._drop()
+
+    def retire(self) -> None:
+        """Close an idle connection that the pool has let go of already."""
+        self._tools.deadlines.forget(self)
+        self.in_pool = False
+        if self._is_open:
+            self._is_open = False
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+
+    def discard(self) -> None:
+        """Close a leased connection that has turned out to be dead, before anything was sent on it."""
+        self._drop()
+
+    def is_stale(self) -> bool:
+        """Ask the kernel whether the backend has closed this idle connection, or spoken on it, just now."""
+        ask = getattr(self.transport, "has_unread_or_closed", None)
+        return ask is not None and ask()
+
+    # The way of a reply.
+
+    def _read_head(self, exchange: Exchange, data: bytes) -> None:
+        try:
+            while True:
+                if self._gatherer is None:
+                    end = data.find(END_OF_HEAD) + 4
+                    if end == 3:
+                        self._gatherer = HeadGatherer(REPLY_LIMITS, BadReply, BadReply, BadReply)
+                        self._gatherer.feed(data)
+                        return
+                    head, data = data[:end], data[end:]
+                else:
+                    found = self._gatherer.feed(data)
+                    if found is None:
+                        return
+                    head, data = found
+                    self._gatherer = None
+                reply = parse_reply_head(head, self._tools.tokenizer, exchange.request.method)  # type: ignore[union-attr]
+                if reply.status >= 200:
+                    break
+                self._read_interim(exchange, reply)
+                if self._exchange is not exchange or not data:
+                    return
+        except ProxyError as error:
+            self._fail(exchange, error)
+            return
+        self._begin_reply(exchange, reply, data)
+
+    def _read_interim(self, exchange: Exchange, reply: ReplyHead) -> None:
+        self._interim_replies += 1
+        if reply.status == 101:
+            raise BadReply("101 that nobody asked for")
+        if self._interim_replies > _MOST_INTERIM_REPLIES:
+            raise BadReply("interim replies without end")
+        if self._request_sent:
+            self._expect(self._timeouts.first_byte_s)
+        else:
+            self.deadline = NEVER  # The client was told to go on: it has the next word.
+        exchange.forward.interim_received(exchange, reply)
+
+    def _begin_reply(self, exchange: Exchange, reply: ReplyHead, rest: bytes) -> None:
+        exchange.reply = reply
+        exchange.replied_at = self._tools.clock()
+        length = reply.content_length
+        if length is not None:
+            self._reader = None if length == len(rest) else LengthReader(length)
+        elif reply.chunked:
+            self._reader = ChunkedReader(self._tools.tokenizer, BadReply)
+        else:
+            self._reader = UntilCloseReader()
+        self._patience_s = self._timeouts.between_bytes_s
+        if reply.known.get(b"content-type", b"")[:17].lower() == b"text/event-stream":
+            self._patience_s = self._timeouts.stream_s
+        if exchange.forward.reply_received(exchange, reply):
+            self._pass_first(exchange, rest)
+        elif self._exchange is exchange:
+            self.valve.shut(Reason.DECIDING)
+            self.deadline = NEVER
+            self._held = rest
+            self._held_reader, self._reader = self._reader, None
+
+    def go_on(self) -> None:
+        """Pass on the reply that was held back while a stage was deciding."""
+        exchange, held = self._exchange, self._held
+        if exchange is not None:
+            self._reader, self._held = self._held_reader, b""
+            if self._reader is None and len(held) != exchange.reply.content_length:  # type: ignore[union-attr]
+                self._reader = LengthReader(exchange.reply.content_length or 0)  # type: ignore[union-attr]
+            self.valve.open(Reason.DECIDING)
+            self._pass_first(exchange, held)
+
+    def pause_reply(self) -> None:
+        """The client reads too slowly: the backend has to wait, and is not blamed for it."""
+        self.valve.shut(Reason.PEER_IS_SLOW)
+        self.deadline = NEVER
+
+    def resume_reply(self) -> None:
+        """The client has caught up."""
+        self.valve.open(Reason.PEER_IS_SLOW)
+        if self._exchange is not None and not self.valve.is_shut:
+            self._expect(self._patience_s)
+
+    def _pass_first(self, exchange: Exchange, rest: bytes) -> None:
+        if self._reader is None:
+            self._complete(exchange, rest, [], b"")
+        elif self._reader.done or rest:
+            self._read_body(exchange, rest)
+        else:
+            exchange.client.flush_reply()
+            if self._exchange is exchange and not self.valve.is_shut:
+                self._expect(self._patience_s)
+
+    def _read_body(self, exchange: Exchange, data: bytes) -> None:
+        reader = self._reader
+        assert reader is not None
+        try:
+            content = reader.feed(data)
+        except ProxyError as error:
+            self._fail(exchange, error)
+            return
+        if reader.done:
+            self._complete(exchange, content, reader.trailers, reader.rest)
+            return
+        if content:
+            exchange.client.write_reply(content)
+        else:
+            exchange.client.flush_reply()
+        # While it was written to, the client may have turned out to be gone or slow.
+        if self._exchange is exchange and not self.valve.is_shut:
+            self._expect(self._patience_s)
+
+    def _complete(self, exchange: Exchange, content: bytes, trailers: list[Field], rest: bytes) -> None:
+        """End the exchange here first, so that the client's next request finds this connection idle again."""
+        client = exchange.client
+        self._exchange = None
+        self._reader = None
+        self._end_exchange(exchange)
+        reply = exchange.reply
+        if rest or not self._request_sent or not reply.keep_alive:  # type: ignore[union-attr]
+            self._keep_alive = False
+        self._give_back()
+        client.end_reply(content, trailers)
+
+    def _give_back(self) -> None:
+        self.valve.open_wide()
+        self.deadline = self._tools.clock() + self._timeouts.idle_s
+        if self.deadline < self.look_at:
+            self._tools.deadlines.watch(self)
+        if self._request_sent:
+            self._backend.release(self)
+        else:
+            self._drop()
+
+    # Failures.
+
+    def _fail(self, exchange: Exchange, error: ProxyError) -> None:
+        reused = self.requests > 1
+        begun = self._gatherer is not None or exchange.reply is not None or self._interim_replies > 0
+        self._exchange = None
+        self._end_exchange(exchange)
+        self._drop()
+        exchange.forward.upstream_failed(exchange, error, reused and not isinstance(error, ReplyTimeout), begun)
+
+    def _cut_in_exchange(self, exchange: Exchange, cleanly: bool) -> None:
+        reader = self._reader
+        if cleanly and reader is not None and reader.end():
+            self._complete(exchange, b"", [], b"")
+        elif exchange.reply is not None:
+            self._fail(exchange, ReplyCut(f"{self._backend.name} closed in the middle of its reply"))
+        else:
+            self._fail(exchange, BadReply(f"{self._backend.name} closed before its reply"))
+
+    def _end_exchange(self, exchange: Exchange) -> None:
+        exchange.server = None
+        if exchange.body is not None:
+            exchange.body.detach()
+
+    def _drop(self) -> None:
+        """Close at once; the pool has one connection less."""
+        self._reader = self._gatherer = None
+        self._held = b""
+        self._tools.deadlines.forget(self)
+        if self._is_open:
+            self._is_open = False
+            self.transport.unregisterProducer()
+            self.transport.abortConnection()
+        if self.in_pool:
+            self.in_pool = False
+            self._backend.lost(self)
+
+    def _leave_pool(self) -> None:
+        if self.in_pool:
+            self.retire()
+            self._backend.lost(self)
+
+    def _refuse_unsolicited(self) -> None:
+        if self.in_pool:
+            self._leave_pool()
+        else:
+            self._keep_alive = False  # Not in the pool yet: it is refused when it gets there.
+
+    def _expect(self, patience_s: float) -> None:
+        self.deadline = self._tools.clock() + patience_s
+        if self.deadline < self.look_at:
+            self._tools.deadlines.watch(self)
+
+    def __repr__(self) -> str:
+        state = "busy" if self._exchange is not None else "idle" if self.is_reusable else "closed"
+        return f"<UpstreamConnection {state}, {self.requests} requests>"

@@ -1,0 +1,205 @@
+"""Connections to one backend: who holds which, and who waits. It does no I/O: it says what is to be done.
+
+A connection is idle (in ``idle``, newest last), leased, or being made (``connecting``). Requests that found none wait in
+``waiting``, first come first served, and whichever connection is free first goes to the one who waits longest: it
+does not matter whose wait had it made. ``assign`` is the only place where these numbers move.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+from ..policy.deadlines import NEVER
+
+
+class PoolLimits(NamedTuple):
+    """Settings of one pool; see the configuration's ``pool`` section."""
+
+    max_connections: int = 256
+    max_idle: int = 32
+    max_requests: int = 1000
+    max_age_s: float = 3600
+    queue: int = 1024
+    queue_timeout_s: float = 5
+    when_full: str = "queue"
+    """``queue``, ``overflow`` (connect beyond the limit) or ``refuse``."""
+
+
+class PooledConnection(Protocol):
+    """What the pool asks of a connection."""
+
+    requests: int
+    """How many requests it has carried."""
+    made_at: float
+    """When it was connected, in seconds of the monotonic clock."""
+    is_reusable: bool
+    """It is open, and its last exchange ended at a place where the next can begin."""
+
+
+class Waiter:
+    """A request that waits for a connection; watched for the end of its patience.
+
+    :param on_lease: told ``leased(exchange, connection)`` or ``lease_failed(exchange, error)``.
+    """
+
+    __slots__ = ("deadline", "exchange", "expired", "look_at", "on_lease")
+
+    def __init__(self, exchange: Any, on_lease: Any, expired: Any) -> None:
+        self.exchange = exchange
+        self.on_lease = on_lease
+        self.deadline = NEVER
+        self.look_at = NEVER
+        self.expired = expired
+
+    def deadline_passed(self) -> None:
+        """Called when it has waited for too long."""
+        self.expired(self)
+
+
+class PoolStats:
+    """Counts of a pool's life, read by whoever shows them."""
+
+    __slots__ = ("created", "discarded", "exhausted", "failed", "queued", "reused")
+
+    def __init__(self) -> None:
+        self.created = 0
+        self.reused = 0
+        """Leases of a connection that had carried a request before."""
+        self.queued = 0
+        """Requests that had to wait for a place."""
+        self.exhausted = 0
+        """Requests that were refused, or waited too long."""
+        self.failed = 0
+        """Connections that could not be made."""
+        self.discarded = 0
+        """Idle connections that were closed, by the backend or by us."""
+
+
+class Todo(NamedTuple):
+    """The I/O that a change leaves to be done."""
+
+    leases: list[tuple[Waiter, Any]]
+    """Connections that waiting requests now have."""
+    dials: int
+    """Connections to be made."""
+
+
+NOTHING = Todo([], 0)
+
+
+class Pool:
+    """The state of one backend's connections.
+
+    :param limits: its settings.
+    """
+
+    def __init__(self, limits: PoolLimits) -> None:
+        self.limits = limits
+        self.idle: list[Any] = []
+        self.leased = 0
+        self.connecting = 0
+        self.waiting: dict[Waiter, None] = {}
+        self.stats = PoolStats()
+
+    @property
+    def total(self) -> int:
+        """Connections that count against the limit, those being made included."""
+        return len(self.idle) + self.leased + self.connecting
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a request would have to wait or be refused."""
+        return not self.idle and self.leased + self.connecting >= self.limits.max_connections
+
+    def take(self, now: float) -> Any | None:
+        """Lease the connection that was used last, or return None if none is idle."""
+        idle = self.idle
+        while idle:
+            connection = idle.pop()
+            if connection.is_reusable and now - connection.made_at < self.limits.max_age_s:
+                self.leased += 1
+                self.stats.reused += 1
+                return connection
+            self.stats.discarded += 1
+            connection.retire()
+        return None
+
+    def enqueue(self, waiter: Waiter) -> Todo:
+        """Let a request wait for a connection."""
+        self.waiting[waiter] = None
+        return self.assign()
+
+    def has_room_to_wait(self) -> bool:
+        """Whether one more request may be enqueued: a connection can be made for it, or the queue is not full."""
+        limits = self.limits
+        if self.total < limits.max_connections or limits.when_full == "overflow":
+            return True
+        return limits.when_full == "queue" and len(self.waiting) < limits.queue
+
+    def leave(self, waiter: Waiter) -> None:
+        """Let a waiting request go, with nothing."""
+        self.waiting.pop(waiter, None)
+
+    def connected(self, connection: Any) -> Todo:
+        """Take a connection that was made."""
+        self.connecting -= 1
+        self.stats.created += 1
+        self.idle.append(connection)
+        return self.assign()
+
+    def connect_failed(self) -> Waiter | None:
+        """Take note that a connection could not be made.
+
+        :return: who is to be told: the request that has waited longest, if any.
+        """
+        self.connecting -= 1
+        self.stats.failed += 1
+        waiter = next(iter(self.waiting), None)
+        if waiter is not None:
+            del self.waiting[waiter]
+        return waiter
+
+    def release(self, connection: Any) -> Todo:
+        """Take a leased connection back; it stays idle if it may carry another request."""
+        self.leased -= 1
+        limits = self.limits
+        if (
+            connection.is_reusable
+            and connection.requests < limits.max_requests
+            and (self.waiting or len(self.idle) < limits.max_idle)
+            and self.total < limits.max_connections
+        ):
+            self.idle.append(connection)
+        else:
+            connection.retire()
+        return self.assign() if self.waiting else NOTHING
+
+    def lost(self, connection: Any) -> Todo:
+        """Forget a connection that was closed or given up, idle or leased."""
+        if connection in self.idle:
+            self.idle.remove(connection)
+            self.stats.discarded += 1
+        else:
+            self.leased -= 1
+        return self.assign() if self.waiting else NOTHING
+
+    def assign(self) -> Todo:
+        """Give idle connections to those who wait, and say how many more are to be made for the rest."""
+        leases = []
+        while self.waiting and self.idle:
+            waiter = next(iter(self.waiting))
+            del self.waiting[waiter]
+            self.leased += 1
+            leases.append((waiter, self.idle.pop()))
+        wanted = len(self.waiting) - self.connecting
+        if self.limits.when_full != "overflow":
+            wanted = min(wanted, self.limits.max_connections - self.total)
+        dials = max(0, wanted)
+        self.connecting += dials
+        return Todo(leases, dials)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Pool {len(self.idle)} idle, {self.leased} leased, {self.connecting} connecting, "
+            f"{len(self.waiting)} waiting>"
+        )

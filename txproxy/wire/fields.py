@@ -1,0 +1,147 @@
+"""Field sections (RFC 9110 section 5, RFC 9112 section 5): tokenised by llhttp, checked by our own rules.
+
+llhttp is fed exactly one field section at a time, behind the status line of a reply that can have no body. So it
+checks the syntax of every line, and none of its own opinions on message length, upgrades or keep-alive come into
+play: those are decided in ``framing``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import httptools
+
+from ..errors import ProxyError
+from .grammar import OWS
+
+Field = tuple[bytes, bytes]
+"""A field's name, as it was spelled, and its value without surrounding whitespace."""
+
+_NO_BODY_STATUS_LINE = b"HTTP/1.1 204 N\r\n"
+
+UNDERSCORE = b"_"
+"""Kind of a field whose name holds an underscore: a CGI gateway cannot tell it from the one with a hyphen."""
+
+_KNOWN_NAMES = (
+    b"connection content-length content-type date expect forwarded host keep-alive max-forwards proxy-authenticate "
+    b"proxy-authentication-info proxy-authorization proxy-connection referer te trailer transfer-encoding upgrade "
+    b"user-agent via x-forwarded-for x-forwarded-host x-forwarded-port x-forwarded-proto x-request-id"
+).split()
+
+_MAX_SPELLINGS = 4096
+# A client that invents names cannot make this grow without bound, nor push out the usual spellings.
+_kinds: dict[bytes, bytes] = {}
+for _name in _KNOWN_NAMES:
+    for _spelling in (_name, _name.title(), _name.upper()):
+        _kinds[_spelling] = _name
+
+
+def kind_of(name: bytes) -> bytes:
+    """Return a field's kind: its lower-case name if the proxy acts on it, ``UNDERSCORE``, or ``b""`` if it is plain.
+
+    :param name: the name as it was spelled; must be a token.
+    """
+    lower = name.lower()
+    kind = lower if lower in _KNOWN_NAMES else UNDERSCORE if UNDERSCORE in name else b""
+    if len(_kinds) < _MAX_SPELLINGS and len(name) <= 64:
+        _kinds[name] = kind
+    return kind
+
+
+class FieldTokenizer:
+    """Splits field sections into fields. One serves a whole process, for a section is always given whole."""
+
+    def __init__(self) -> None:
+        self._fields: list[Field] = []
+        self._special: list[Field] = []
+        self._renew()
+
+    def _renew(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        # A section is never followed by what llhttp would take for its body or for the next message.
+        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._feed = self._parser.feed_data
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a field line from llhttp."""
+        self._fields.append((name, value))
+        kind = _kinds.get(name)
+        if kind is None:
+            kind = kind_of(name)
+        if kind:
+            self._special.append((kind, value))
+
+    def tokenize(self, section: bytes, error: type[ProxyError]) -> tuple[list[Field], dict[bytes, bytes]]:
+        """Split one field section.
+
+        :param section: all field lines, each with its CRLF, and the empty line's CRLF.
+        :param error: what to raise, so that requests, replies and trailers fail each in their own way.
+        :return: the fields in order; and the values of those that the proxy acts on, by lower-case name. Values of
+            a repeated field are joined with a comma (RFC 9110 section 5.2).
+        :raises error: if a line is not valid (RFC 9112 section 5), or Host or Content-Length is repeated.
+        """
+        self._fields = fields = []
+        self._special = special = []
+        try:
+            self._feed(_NO_BODY_STATUS_LINE + section)
+        except httptools.HttpParserError as reason:
+            self._renew()
+            raise error(f"field section: {reason}") from None
+        if len(fields) != section.count(b"\n") - 1:
+            self._renew()
+            raise error("field section: an empty line within, or a line that is not a field")
+        if b" \r\n" in section or b"\t\r\n" in section:
+            fields[:] = [(name, value.rstrip(OWS)) for name, value in fields]
+            special[:] = [(kind, value.rstrip(OWS)) for kind, value in special]
+        known = dict(special)
+        if len(known) != len(special):
+            known = _join_repeated(special, error)
+        return fields, known
+
+
+def _join_repeated(special: list[Field], error: type[ProxyError]) -> dict[bytes, bytes]:
+    joined: dict[bytes, bytes] = {}
+    for kind, value in special:
+        if kind not in joined:
+            joined[kind] = value
+        elif kind in (b"host", b"content-length"):
+            raise error(f"{kind.decode()} is repeated")
+        else:
+            joined[kind] += b", " + value
+    return joined
+
+
+def write_fields(fields: list[Field]) -> bytes:
+    """Return field lines joined by CRLF, without one at the end."""
+    return b"\r\n".join(map(b": ".join, fields))
+
+
+def value_of(fields: list[Field], name: bytes) -> bytes | None:
+    """Return the value of a field, repeated ones joined with a comma (RFC 9110 section 5.3), or None.
+
+    :param name: the name in lower case.
+    """
+    values = [value for spelled, value in fields if spelled.lower() == name]
+    return b", ".join(values) if values else None
+
+
+class FieldView(Mapping[str, str]):
+    """Fields as a case-insensitive mapping of text, for users' functions; built only when one is asked for.
+
+    Bytes above 0x7F are shown as Latin-1, which loses nothing.
+    """
+
+    def __init__(self, fields: list[Field]) -> None:
+        self._values: dict[str, str] = {}
+        for name, value in fields:
+            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+            self._values[key] = f"{self._values[key]}, {text}" if key in self._values else text
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name.lower()]
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)

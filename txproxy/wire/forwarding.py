@@ -1,0 +1,262 @@
+"""What a proxy changes in the fields of a message (RFC 9110 section 7.6): hop-by-hop ones out, our own in.
+
+The functions here return complete heads, ready to be sent. They write from the model only: no byte of a peer's head
+is passed on that was not a name, a value, a method or a target in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from .fields import UNDERSCORE, Field, write_fields
+from .grammar import is_field_value, split_list
+from .messages import ReplyHead, RequestHead
+
+_HOP_BY_HOP = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authentication-info",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+_FORWARDED_FOR = b"x-forwarded-for"
+_CLIENT_CLAIMS = frozenset(
+    (_FORWARDED_FOR, b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-proto", b"forwarded", b"x-request-id")
+)
+_NEVER_NOMINATED = frozenset((b"content-length", b"host", b"via", b"date", *_CLIENT_CLAIMS))
+"""Fields that Connection cannot name away: those that frame or address a message, and those that we set."""
+_REQUEST_ACTS = _HOP_BY_HOP | _CLIENT_CLAIMS | {UNDERSCORE, b"max-forwards", b"expect"}
+_REPLY_ACTS = _HOP_BY_HOP | {b"x-request-id"}
+_FORBIDDEN_TRAILERS = _HOP_BY_HOP | _NEVER_NOMINATED | frozenset(
+    # RFC 9110 section 6.5.1: framing, routing, request modifiers, authentication, and what says how to read a body.
+    b"authorization cache-control content-encoding content-range content-type cookie expect expires max-forwards "
+    b"pragma range set-cookie trailer vary www-authenticate".split()
+)
+_MAX_REQUEST_ID_BYTES = 128
+
+LAST_VIA_ENTRIES = 9
+"""A request that carries our name so often has gone in a circle: adding the tenth is refused."""
+
+
+class Hop(NamedTuple):
+    """What one client connection adds to each of its requests; made once per connection.
+
+    All values are as they are written on the wire.
+    """
+
+    peer: bytes
+    """Address of the peer, an IPv6 one without brackets; ``unix`` for a unix socket."""
+    trusted: bool
+    """The peer is one of our own proxies: what it says of its client is believed."""
+    scheme: bytes
+    port: bytes
+    """Of the listener."""
+    via_name: bytes
+    tail: bytes
+    """The added fields that are the same for each HTTP/1.1 request of an untrusted peer, ready to be sent."""
+
+
+def make_hop(peer: bytes, trusted: bool, scheme: bytes, port: bytes, via_name: bytes) -> Hop:
+    """Return a Hop with its ready-made field lines."""
+    tail = b"\r\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Port: %b\r\nVia: 1.1 %b\r\nX-Request-Id: "
+    return Hop(peer, trusted, scheme, port, via_name, tail % (peer, scheme, port, via_name))
+
+
+class RequestRules(NamedTuple):
+    """What a route changes in the head of a request."""
+
+    forwarded: bool = False
+    """Add Forwarded (RFC 7239) too."""
+    allow_underscores: bool = False
+    remove: frozenset[bytes] = frozenset()
+    """Names in lower case."""
+    set: tuple[Field, ...] = ()
+    add: tuple[Field, ...] = ()
+
+    @property
+    def changes_fields(self) -> bool:
+        """Whether any field is set, added or removed."""
+        return bool(self.remove or self.set or self.add)
+
+
+PLAIN_RULES = RequestRules()
+
+
+def write_request_head(
+    request: RequestHead,
+    target: bytes,
+    host: bytes | None,
+    hop: Hop,
+    request_id: bytes,
+    rules: RequestRules = PLAIN_RULES,
+) -> bytes:
+    """Return the head that goes to a backend.
+
+    :param target: what to ask for, in origin-form, ``*``, or the authority of CONNECT.
+    :param host: value of Host, or None to keep the client's field where it stands.
+    :param rules: the route's own changes, applied after all of ours.
+    """
+    fields, known = request.fields, request.known
+    if (
+        host is None
+        and known.keys().isdisjoint(_REQUEST_ACTS)
+        and request.minor
+        and rules is PLAIN_RULES
+        and b"content-length" not in known
+    ):
+        return b"%b %b HTTP/1.1\r\n%b\r\nX-Forwarded-Host: %b%b%b\r\n\r\n" % (
+            request.method,
+            target,
+            write_fields(fields),
+            request.host,
+            hop.tail,
+            request_id,
+        )
+    kept = _kept_request_fields(request, host, hop.trusted, rules.allow_underscores)
+    kept += _added_request_fields(request, hop, request_id, rules.forwarded)
+    if rules.changes_fields:
+        kept = apply_rules(kept, rules.remove, rules.set, rules.add)
+    return b"%b %b HTTP/1.1\r\n%b\r\n\r\n" % (request.method, target, write_fields(kept))
+
+
+def _kept_request_fields(request: RequestHead, host: bytes | None, trusted: bool, underscores: bool) -> list[Field]:
+    known = request.known
+    dropped: set[bytes] = set(_HOP_BY_HOP.intersection(known))
+    dropped.update(_CLIENT_CLAIMS)
+    if trusted:
+        dropped.discard(b"forwarded")
+    if request.minor == 0:
+        dropped.add(b"expect")
+    if request.options:
+        dropped.update(option for option in request.options if option not in _NEVER_NOMINATED)
+    kept = [field for field in request.fields if field[0].lower() not in dropped]
+    if UNDERSCORE in known and not underscores:
+        kept = [field for field in kept if UNDERSCORE not in field[0]]
+    if request.content_length is not None:
+        kept = _replaced(kept, b"content-length", b"%d" % request.content_length)
+    if host is None and request.host != known.get(b"host", b""):
+        host = request.host  # RFC 9112 section 3.2.2: the authority of an absolute-form target replaces Host.
+    if host is not None:
+        kept = _replaced(kept, b"host", host) if b"host" in known else [(b"Host", host), *kept]
+    if b"max-forwards" in known and request.method in (b"TRACE", b"OPTIONS") and known[b"max-forwards"].isdigit():
+        kept = _replaced(kept, b"max-forwards", b"%d" % max(0, int(known[b"max-forwards"][:9]) - 1))
+    return kept
+
+
+def _replaced(fields: list[Field], lower: bytes, value: bytes) -> list[Field]:
+    return [(name, value) if name.lower() == lower else (name, old) for name, old in fields]
+
+
+def _added_request_fields(request: RequestHead, hop: Hop, request_id: bytes, forwarded: bool) -> list[Field]:
+    known = request.known if hop.trusted else {}
+    chain = known.get(_FORWARDED_FOR)
+    host = known.get(b"x-forwarded-host", request.host)
+    added = [
+        (b"X-Forwarded-For", chain + b", " + hop.peer if chain else hop.peer),
+        (b"X-Forwarded-Proto", known.get(b"x-forwarded-proto", hop.scheme)),
+        (b"X-Forwarded-Port", known.get(b"x-forwarded-port", hop.port)),
+        (b"Via", b"1.%d %b" % (request.minor, hop.via_name)),
+        (b"X-Request-Id", request_id),
+    ]
+    if host:
+        added.insert(0, (b"X-Forwarded-Host", host))
+    if forwarded:
+        added.append((b"Forwarded", _forwarded_element(request.host, hop)))
+    if request.chunked:
+        added.append((b"Transfer-Encoding", b"chunked"))
+    if b"te" in request.known and b"trailers" in split_list(request.known[b"te"]):
+        added += [(b"TE", b"trailers"), (b"Connection", b"TE")]
+    return added
+
+
+def _forwarded_element(host: bytes, hop: Hop) -> bytes:
+    # RFC 7239 sections 4 and 6: an IPv6 address stands in brackets and quotes, what is not an address is obfuscated.
+    peer = b'"[%b]"' % hop.peer if b":" in hop.peer else b"_unix" if hop.peer == b"unix" else hop.peer
+    element = b"for=" + peer
+    if host:
+        element += b';host="%b"' % host
+    return element + b";proto=" + hop.scheme
+
+
+def apply_rules(
+    fields: list[Field], remove: Collection[bytes], set_fields: tuple[Field, ...], add: tuple[Field, ...]
+) -> list[Field]:
+    """Return fields after a route's own changes: removed first, then set, then added.
+
+    :param set_fields: each replaces all fields of its name.
+    """
+    gone = {name.lower() for name, _ in set_fields} | set(remove)
+    return [field for field in fields if field[0].lower() not in gone] + list(set_fields) + list(add)
+
+
+def request_id_of(request: RequestHead) -> bytes | None:
+    """Return the request id that a trusted peer sent, or None if it sent none that can be passed on."""
+    value = request.known.get(b"x-request-id")
+    if not value or len(value) > _MAX_REQUEST_ID_BYTES or b" " in value or b"," in value or not is_field_value(value):
+        return None
+    return value
+
+
+def via_count(request: RequestHead, via_name: bytes) -> int:
+    """Return how often a request has passed a proxy of our name (RFC 9110 section 7.6.3)."""
+    via = request.known.get(b"via")
+    if via is None or via_name.lower() not in via.lower():
+        return 0
+    return sum(entry.split()[1:2] == [via_name.lower()] for entry in split_list(via))
+
+
+class ReplyRules(NamedTuple):
+    """What a route changes in the head of a reply."""
+
+    remove: frozenset[bytes] = frozenset()
+    set: tuple[Field, ...] = ()
+    add: tuple[Field, ...] = ()
+
+
+NO_REPLY_RULES = ReplyRules()
+
+
+def write_reply_head(
+    reply: ReplyHead,
+    added: bytes,
+    rules: ReplyRules = NO_REPLY_RULES,
+) -> bytes:
+    """Return the head that goes to a client.
+
+    :param added: ready-made lines of the fields that we set, from CRLF to the empty line.
+    """
+    fields, status = reply.fields, reply.status
+    if not reply.known.keys().isdisjoint(_REPLY_ACTS) or status == 204 or status < 200:
+        fields = _kept_reply_fields(reply)
+    if reply.known.get(b"content-length", b"")[:1] == b"0" and reply.known[b"content-length"] != b"0":
+        fields = _replaced(fields, b"content-length", b"%d" % int(reply.known[b"content-length"]))
+    if rules is not NO_REPLY_RULES:
+        fields = apply_rules(fields, rules.remove, rules.set, rules.add)
+    return b"HTTP/1.1 %d %b\r\n%b%b" % (status, reply.reason, write_fields(fields), added if fields else added[2:])
+
+
+def _kept_reply_fields(reply: ReplyHead) -> list[Field]:
+    dropped: set[bytes] = set(_REPLY_ACTS.intersection(reply.known))
+    if reply.options:
+        dropped.update(option for option in reply.options if option not in _NEVER_NOMINATED)
+    if reply.status < 200 or reply.status == 204:
+        dropped.add(b"content-length")  # RFC 9110 section 8.6
+    return [field for field in reply.fields if field[0].lower() not in dropped]
+
+
+def forwarded_trailers(trailers: list[Field]) -> list[Field]:
+    """Return the trailer fields that may go on (RFC 9110 section 6.5.1)."""
+    return [field for field in trailers if field[0].lower() not in _FORBIDDEN_TRAILERS]
+
+
+def write_last_chunk(trailers: list[Field]) -> bytes:
+    """Return the last chunk with a trailer section, the fields that may not stand there left out."""
+    kept = forwarded_trailers(trailers)
+    return b"0\r\n%b\r\n\r\n" % write_fields(kept) if kept else b"0\r\n\r\n"

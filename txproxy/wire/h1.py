@@ -1,0 +1,152 @@
+"""HTTP/1.1 message heads (RFC 9112): bytes to a model and back. Bodies are read in ``bodies``."""
+
+from __future__ import annotations
+
+import re
+
+from ..errors import (
+    BadReply,
+    BadRequest,
+    ExpectationFailed,
+    HeadersTooLarge,
+    UnsupportedVersion,
+    UriTooLong,
+)
+from . import framing
+from .fields import FieldTokenizer
+from .grammar import is_token, split_authority, split_list
+from .heads import check_sizes
+from .limits import REPLY_LIMITS, HeadLimits
+from .messages import ReplyHead, RequestHead
+from .target import check_target, is_plain, normal_path, split_absolute
+
+_USUAL_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH"))
+_VERSION = re.compile(rb"HTTP/([0-9])\.([0-9])")
+_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
+_SMALL_HEAD_BYTES = 8192
+
+
+def parse_request_head(head: bytes, tokenizer: FieldTokenizer, limits: HeadLimits) -> RequestHead:
+    """Understand one request head.
+
+    :param head: from the method to the empty line's CRLF.
+    :raises BadRequest: for anything that is malformed or ambiguous (RFC 9112 sections 2 to 6).
+    :raises UriTooLong: for a request line over its limit.
+    :raises HeadersTooLarge: for fields over their limits.
+    :raises UnsupportedVersion: for another major version.
+    :raises UnsupportedCoding: for a transfer coding besides chunked.
+    :raises ExpectationFailed: for an expectation besides 100-continue.
+    """
+    line_end = head.index(b"\r\n")
+    if len(head) > _SMALL_HEAD_BYTES or limits.head_bytes < len(head):
+        check_sizes(head, limits, UriTooLong, HeadersTooLarge)
+    method, target, minor = parse_request_line(head[:line_end], limits)
+    fields, known = tokenizer.tokenize(head[line_end + 2 :], BadRequest)
+    if len(fields) > limits.fields:
+        raise HeadersTooLarge(f"more than {limits.fields} fields")
+    request = RequestHead(method, target, minor, fields, known)
+    _set_target(request)
+    _set_authority(request)
+    if len(known) > 1 or b"host" not in known:
+        framing.set_request_framing(request)
+        if b"expect" in known:
+            _set_expectation(request)
+    return request
+
+
+def parse_request_line(line: bytes, limits: HeadLimits) -> tuple[bytes, bytes, int]:
+    """Split and check a request line (RFC 9112 section 3).
+
+    :return: method, target as it was sent, and the minor version; a minor version above 1 counts as 1.
+    """
+    if len(line) > limits.line_bytes:
+        raise UriTooLong(f"request line of over {limits.line_bytes} bytes")
+    parts = line.split(b" ")
+    if len(parts) != 3:
+        raise BadRequest("request line is not three words with one space between")
+    method, target, version = parts
+    if method not in _USUAL_METHODS and not is_token(method):
+        raise BadRequest("method is not a token")
+    minor = 1 if version == b"HTTP/1.1" else _minor_version(version)
+    if not target:
+        raise BadRequest("no target")
+    return method, target, minor
+
+
+def _minor_version(version: bytes) -> int:
+    found = _VERSION.fullmatch(version)
+    if found is None:
+        raise BadRequest(f"not a version of HTTP: {version[:20]!r}")
+    if found.group(1) != b"1":
+        raise UnsupportedVersion(f"major version {found.group(1).decode()}")
+    return min(int(found.group(2)), 1)
+
+
+def _set_target(request: RequestHead) -> None:
+    target, method = request.target, request.method
+    odd = not is_plain(target) and check_target(target)
+    if method == b"CONNECT":
+        if split_authority(target) is None:
+            raise BadRequest("target of CONNECT is not an authority")
+        request.path = b""
+    elif target[:1] == b"/":
+        request.path, request.suspicious = normal_path(target)
+    elif target == b"*":
+        if method != b"OPTIONS":
+            raise BadRequest("target * is for OPTIONS only")
+    else:
+        request.host, origin = split_absolute(target)
+        # RFC 9112 section 3.2.4: OPTIONS on an authority alone asks about the whole server.
+        bare = method == b"OPTIONS" and target.count(b"/") == 2 and b"?" not in target
+        request.target = b"*" if bare else origin
+        request.path, request.suspicious = (b"*", False) if bare else normal_path(origin)
+    if odd:
+        request.suspicious = True
+
+
+def _set_authority(request: RequestHead) -> None:
+    host = request.known.get(b"host")
+    if host is None:
+        if request.minor >= 1:
+            raise BadRequest("no Host")
+        host = b""
+    parts = split_authority(host)
+    if parts is None and (host or request.minor >= 1):
+        raise BadRequest("Host is not valid")
+    if request.host:
+        parts = split_authority(request.host)
+    else:
+        request.host = host
+    if parts is not None:
+        request.hostname, request.port = parts
+
+
+def _set_expectation(request: RequestHead) -> None:
+    if request.minor == 0:
+        return  # RFC 9110 section 10.1.1: an expectation of an HTTP/1.0 client is ignored.
+    if split_list(request.known[b"expect"]) != [b"100-continue"]:
+        raise ExpectationFailed("an expectation besides 100-continue")
+    # A client that sends no body waits for nothing (the same section).
+    request.expects_continue = request.has_body
+
+
+def parse_reply_head(head: bytes, tokenizer: FieldTokenizer, method: bytes) -> ReplyHead:
+    """Understand one reply head, interim or final.
+
+    :param head: from the version to the empty line's CRLF.
+    :param method: of the request that is answered; it decides whether a body follows (RFC 9112 section 6.3).
+    :raises BadReply: for anything that is malformed or ambiguous.
+    """
+    line_end = head.index(b"\r\n")
+    if len(head) > _SMALL_HEAD_BYTES:
+        check_sizes(head, REPLY_LIMITS, BadReply, BadReply)
+    found = _STATUS_LINE.fullmatch(head, 0, line_end)
+    if found is None:
+        raise BadReply(f"not a status line: {head[: min(line_end, 60)]!r}")
+    minor, status, reason = found.groups()
+    fields, known = tokenizer.tokenize(head[line_end + 2 :], BadReply)
+    if len(fields) > REPLY_LIMITS.fields:
+        raise BadReply(f"more than {REPLY_LIMITS.fields} fields")
+    reply = ReplyHead(int(status), reason or b"", 1 if minor != b"0" else 0, fields, known)
+    framing.set_reply_framing(reply, method)
+    return reply

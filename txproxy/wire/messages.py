@@ -1,0 +1,93 @@
+"""The model of a message head: what a parser fills in and a writer reads."""
+
+from __future__ import annotations
+
+from .fields import Field
+
+
+class RequestHead:
+    """The head of a request, understood and found valid."""
+
+    __slots__ = (
+        "chunked",
+        "content_length",
+        "expects_continue",
+        "fields",
+        "host",
+        "hostname",
+        "keep_alive",
+        "known",
+        "method",
+        "minor",
+        "options",
+        "path",
+        "port",
+        "suspicious",
+        "target",
+    )
+
+    def __init__(self, method: bytes, target: bytes, minor: int, fields: list[Field], known: dict[bytes, bytes]) -> None:
+        self.method = method
+        self.target = target
+        """Origin-form or ``*``, byte for byte as it goes upstream unless a route rewrites it."""
+        self.minor = minor
+        """Minor version of HTTP/1 that the client speaks."""
+        self.fields = fields
+        self.known = known
+        """Values of the fields that the proxy acts on, by lower-case name."""
+        self.host = b""
+        """Authority of the request's target: from an absolute-form target, else from Host; empty if neither."""
+        self.hostname = b""
+        """The same in lower case, without a port."""
+        self.port: int | None = None
+        self.path = target
+        """Normal form of the target's path; what routes match."""
+        self.suspicious = False
+        """The target holds dot segments, a fragment, a broken escape or an encoded NUL; only some routes let it pass."""
+        self.content_length: int | None = None
+        self.chunked = False
+        self.keep_alive = minor >= 1
+        self.expects_continue = False
+        self.options: list[bytes] | None = None
+        """Connection options (RFC 9110 section 7.6.1), lower case; None without a Connection field."""
+
+    @property
+    def has_body(self) -> bool:
+        """Whether a body follows, be it of no bytes."""
+        return self.chunked or bool(self.content_length)
+
+    def __repr__(self) -> str:
+        return f"<RequestHead {self.method!r} {self.target!r} host={self.host!r}>"
+
+
+class ReplyHead:
+    """The head of a reply, understood and found valid."""
+
+    __slots__ = (
+        "chunked",
+        "content_length",
+        "fields",
+        "keep_alive",
+        "known",
+        "minor",
+        "options",
+        "reason",
+        "status",
+        "until_close",
+    )
+
+    def __init__(self, status: int, reason: bytes, minor: int, fields: list[Field], known: dict[bytes, bytes]) -> None:
+        self.status = status
+        self.reason = reason
+        self.minor = minor
+        self.fields = fields
+        self.known = known
+        self.content_length: int | None = None
+        """Length of the body that follows: 0 where there is none, None where only its end tells."""
+        self.chunked = False
+        self.until_close = False
+        self.keep_alive = minor >= 1
+        self.options: list[bytes] | None = None
+
+    def __repr__(self) -> str:
+        return f"<ReplyHead {self.status} {self.reason!r}>"
