@@ -54,6 +54,9 @@ def parser() -> argparse.ArgumentParser:
     built.add_argument(
         "--rate", type=positive, default=default.rate, metavar="R", help="per second (default: %(default)s)"
     )
+    built.add_argument(
+        "--bare-peers", action="store_true", help="nginx and HAProxy add no X-Forwarded-* and X-Request-Id fields"
+    )
     built.add_argument("--json", type=Path, metavar="FILE", help="write every sample to FILE")
     built.add_argument("--list", action="store_true", help="list the scenarios and peers, then leave")
     return built

@@ -10,15 +10,42 @@ import contextlib
 import os
 import re
 import socket
+import struct
 import sys
 import threading
 
 CHUNK = 1 << 20
 _MAX_HEAD = 65536
+# Linux's number; the socket module of Python 3.11 does not name it.
+IP_BIND_ADDRESS_NO_PORT = 24
 
 
 class BulkError(Exception):
     """A transfer broke off, or its reply was not the one expected."""
+
+
+def connect(port: int, timeout_s: float, source: str = "") -> socket.socket:
+    """Open a blocking connection to a loopback port.
+
+    The timeout is the kernel's: Python's own would make the socket non-blocking, and with that MSG_WAITALL and
+    sendfile() return early.
+
+    :param source: the address to come from; any if empty.
+    """
+    sock = socket.socket()
+    limit = struct.pack("@ll", int(timeout_s), 0)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+    try:
+        if source:
+            # Otherwise a port is reserved for all destinations at bind, before the destination is known (ip(7)).
+            sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            sock.bind((source, 0))
+        sock.connect(("127.0.0.1", port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def memory_file() -> int:
@@ -78,7 +105,7 @@ def content_length(head: bytes) -> int:
 
 def download(port: int, count: int, timeout_s: float = 300.0) -> int:
     """GET *count* bytes through a loopback port; return how many came."""
-    with socket.create_connection(("127.0.0.1", port), timeout_s) as sock:
+    with connect(port, timeout_s) as sock:
         sock.sendall(b"GET /bytes/%d HTTP/1.1\r\nHost: bench\r\n\r\n" % count)
         head = read_head(sock)
         if b" 200 " not in head[:16] or content_length(head) != count:
@@ -88,7 +115,7 @@ def download(port: int, count: int, timeout_s: float = 300.0) -> int:
 
 def upload(port: int, count: int, timeout_s: float = 300.0) -> int:
     """POST *count* bytes through a loopback port; return how many the backend says it got."""
-    with socket.create_connection(("127.0.0.1", port), timeout_s) as sock, contextlib.ExitStack() as stack:
+    with connect(port, timeout_s) as sock, contextlib.ExitStack() as stack:
         source = memory_file()
         stack.callback(os.close, source)
         sock.sendall(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable
 
-from bench.bulk import content_length, read_head
+from bench.bulk import connect, content_length, read_head
 
 
 class ReplyError(Exception):
@@ -42,14 +42,14 @@ def ask(sockets: Iterable[socket.socket], target: str = "/") -> None:
 
 def fetch(port: int, target: str = "/", timeout_s: float = 10.0) -> int:
     """Send one request on a connection of its own; return the length of the reply's body."""
-    with socket.create_connection(("127.0.0.1", port), timeout_s) as sock:
+    with connect(port, timeout_s) as sock:
         sock.sendall(request_bytes(target))
         return read_reply(sock)
 
 
 def send_requests(port: int, first: int, count: int, connections: int = 16) -> None:
     """Send exactly *count* requests with targets that all differ, numbered from *first*."""
-    sockets = [socket.create_connection(("127.0.0.1", port), 10.0) for _ in range(connections)]
+    sockets = [connect(port, 10.0) for _ in range(connections)]
     try:
         for start in range(first, first + count, connections):
             used = sockets[: min(connections, first + count - start)]

@@ -9,21 +9,16 @@ from __future__ import annotations
 import socket
 import sys
 
+from bench.bulk import connect
 from bench.client import ask
 
 # Never more at once than the load generator's connections, so that the proxy's pool does not grow for it.
 BATCH = 32
 
 
-def connect(port: int, index: int) -> socket.socket:
-    """Open one connection, from one of four loopback addresses so that source ports cannot run out."""
-    sock = socket.socket()
-    sock.settimeout(30.0)
-    # Otherwise a port is reserved for all destinations at bind, before the destination is known (ip(7)).
-    sock.setsockopt(socket.IPPROTO_IP, getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24), 1)
-    sock.bind((f"127.0.0.{1 + index % 4}", 0))
-    sock.connect(("127.0.0.1", port))
-    return sock
+def source(index: int) -> str:
+    """Return one of four loopback addresses to come from, so that source ports cannot run out."""
+    return f"127.0.0.{1 + index % 4}"
 
 
 def is_alive(sock: socket.socket) -> bool:
@@ -42,7 +37,7 @@ def main() -> None:
     port, count = int(sys.argv[1]), int(sys.argv[2])
     held: list[socket.socket] = []
     while len(held) < count:
-        batch = [connect(port, len(held) + index) for index in range(min(BATCH, count - len(held)))]
+        batch = [connect(port, 30.0, source(len(held) + index)) for index in range(min(BATCH, count - len(held)))]
         ask(batch)
         held += batch
     print(f"held {len(held)}", flush=True)

@@ -29,8 +29,8 @@ class Latency(Scenario):
         Column("p95", "p95", 0),
         Column("p99", "p99", 0),
         Column("added_p50", "added p50 µs", 0),
-        Column("added_p95", "p95", 0),
-        Column("added_p99", "p99", 0),
+        Column("added_p95", "added p95", 0),
+        Column("added_p99", "added p99 µs", 0),
     )
 
     def measure(self, bench: Bench, proxy: RunningProxy, seed: int) -> Sample:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -18,12 +19,16 @@ PEERS = Path(__file__).resolve().parent / "peers"
 OURS = "txproxy"
 
 
-def fill(template: str, target: Path, values: Mapping[str, object]) -> Path:
+def fill(template: str, target: Path, values: Mapping[str, object], *, bare: bool = False) -> Path:
     """Write ``bench/peers/TEMPLATE`` to *target* with each ``@NAME@`` replaced.
 
     Dollar signs and braces are syntax of their own in nginx and HAProxy files, hence the at signs.
+
+    :param bare: leave out the lines from one with ``[fields]`` to the next with ``[end]``.
     """
     text = (PEERS / template).read_text()
+    if bare:
+        text = re.sub(r"^[^\n]*\[fields\].*?\[end\]\n", "", text, flags=re.MULTILINE | re.DOTALL)
     for name, value in values.items():
         text = text.replace(f"@{name}@", str(value))
     target.write_text(text)
@@ -83,9 +88,12 @@ PROXIES: tuple[Proxy, ...] = (
 )
 
 
-def start_proxy(fleet: Fleet, machine: Machine, proxy: Proxy, backend: int) -> RunningProxy:
+def start_proxy(
+    fleet: Fleet, machine: Machine, proxy: Proxy, backend: int, *, bare: bool = False
+) -> RunningProxy:
     """Start *proxy* on the proxy core in front of the *backend* port and see it answer once.
 
+    :param bare: configure it without the fields that txproxy adds to requests.
     :raises StartError: with the last lines it logged.
     """
     port = free_port()
@@ -98,7 +106,7 @@ def start_proxy(fleet: Fleet, machine: Machine, proxy: Proxy, backend: int) -> R
     }
     if proxy.template:
         suffix = Path(proxy.template).suffix
-        values["CONFIG"] = fill(proxy.template, fleet.directory / f"{proxy.name}{suffix}", values)
+        values["CONFIG"] = fill(proxy.template, fleet.directory / f"{proxy.name}{suffix}", values, bare=bare)
     command = []
     for word in proxy.command:
         for name, value in values.items():

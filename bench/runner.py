@@ -100,7 +100,9 @@ class Runner:
                     continue
                 try:
                     if proxy.name not in running:
-                        running[proxy.name] = start_proxy(fleet, self._machine, proxy, backend.port)
+                        running[proxy.name] = start_proxy(
+                            fleet, self._machine, proxy, backend.port, bare=self._settings.bare_peers
+                        )
                 except StartError as error:
                     outcome.absent[proxy.name] = f"could not start: {error}"
                     self._say(f"{proxy.name}: could not start: {error}")

@@ -16,6 +16,8 @@ from bench.proxies import RunningProxy
 
 # Below this share the core had time to spare, so the rate is not the proxy's limit.
 BUSY_SHARE = 0.9
+# With both sides below this share, something else must have been the limit.
+DISTURBED_SHARE = 0.75
 # Others' work on the proxy's core above this share disturbs caches and rates.
 NOISE_SHARE = 0.1
 
@@ -30,6 +32,7 @@ class Settings:
     :ivar size_mib: the size of a large body in MiB.
     :ivar idle: held connections of ``idle``.
     :ivar rate: requests per second of ``latency``.
+    :ivar bare_peers: whether peers add no forwarding fields to requests.
     """
 
     rounds: int = 3
@@ -38,6 +41,7 @@ class Settings:
     size_mib: int = 1024
     idle: int = 10_000
     rate: float = 500.0
+    bare_peers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,8 @@ class Bench:
             remarks.append(f"proxy core only {proxy_share:.0%} busy with it: its rate is not its limit")
             if max(load_share, load_s / used.wall_s) > BUSY_SHARE:
                 remarks.append(f"the load side was the limit (its cores {load_share:.0%} busy)")
+            elif load_share < DISTURBED_SHARE and proxy_share < DISTURBED_SHARE:
+                remarks.append("neither side was busy: other work held the machine, take percentiles with care")
         if not self.machine.shares_core and used.others_s / used.wall_s > NOISE_SHARE:
             remarks.append(f"other work took {used.others_s / used.wall_s:.0%} of the proxy core")
         if used.stolen_s / used.wall_s > NOISE_SHARE:

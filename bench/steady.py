@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import select
 import time
 
 from bench import client, wrk
 from bench.fleet import Child, StartError
-from bench.procs import cpu_ns, descriptors, rss_bytes
+from bench.procs import connections_to, cpu_ns, descriptors, rss_bytes
 from bench.proxies import RunningProxy
 from bench.requests import WARM_UP_S, traffic
 from bench.scenario import Bench, Column, Sample, Scenario
@@ -14,12 +15,19 @@ from bench.wrk import Load
 
 MIB = 1 << 20
 RELEASE_TIMEOUT_S = 20.0
+HOLDER_TIMEOUT_S = 120.0
 REST_S = 2.0
+
+
+def _own_descriptors(bench: Bench, proxy: RunningProxy) -> int:
+    # The pool of backend connections may rightly have grown since the start.
+    return descriptors(proxy.pid) - connections_to(bench.backend.port)
 
 
 def _told(child: Child, word: str) -> int:
     assert child.process.stdout is not None
-    line = child.process.stdout.readline()
+    ready, _, _ = select.select([child.process.stdout], [], [], HOLDER_TIMEOUT_S)
+    line = child.process.stdout.readline() if ready else ""
     found, _, number = line.partition(" ")
     if found != word:
         tail = "".join(f"\n    | {text}" for text in child.last_lines())
@@ -53,13 +61,13 @@ class Idle(Scenario):
         load = Load(connections=bench.settings.connections)
         wrk.run(bench.fleet, proxy.port, load, WARM_UP_S, seed)
         time.sleep(REST_S)
-        rss, open_before = rss_bytes(proxy.pid), descriptors(proxy.pid)
+        rss, open_before = rss_bytes(proxy.pid), _own_descriptors(bench, proxy)
         wanted = min(bench.settings.idle, bench.machine.max_clients - bench.settings.connections)
         holder = bench.fleet.module("holder", "bench.holder", proxy.port, wanted, piped=True)
         try:
             held = _told(holder, "held")
             sample = traffic(bench, proxy, load, seed, bench.settings.seconds)
-            rss_held, open_held = rss_bytes(proxy.pid), descriptors(proxy.pid)
+            rss_held, open_held = rss_bytes(proxy.pid), _own_descriptors(bench, proxy)
             assert holder.process.stdin is not None
             holder.process.stdin.write("\n")
             holder.process.stdin.flush()
@@ -68,7 +76,8 @@ class Idle(Scenario):
         finally:
             bench.fleet.stop(holder)
         began = time.monotonic()
-        while (open_after := descriptors(proxy.pid)) > open_before and time.monotonic() < began + RELEASE_TIMEOUT_S:
+        deadline = began + RELEASE_TIMEOUT_S
+        while (open_after := _own_descriptors(bench, proxy)) > open_before and time.monotonic() < deadline:
             time.sleep(0.1)
         if held < bench.settings.idle:
             sample.warnings.append(f"only {held} connections held: the limit of open files is too low")

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._version import __version__ as _incremental
+from txproxy._version import __version__ as _incremental
 
 if TYPE_CHECKING:
-    from .service import ProxyService
+    from txproxy.service import ProxyService
 
 __version__: str = _incremental.public()
 
 
 def build(config: Any, reactor: Any) -> ProxyService:
     """Return the proxy as a service; see ``txproxy.service.build``."""
-    from .service import build as build_service  # so that importing txproxy imports nothing of it
+    from txproxy.service import build as build_service  # so that importing txproxy imports nothing of it
 
     return build_service(config, reactor)
 

@@ -8,33 +8,33 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .config.address import bracketed, parse_address
-from .config.cluster_model import Cluster as ClusterSettings
-from .config.model import Config, Listener
-from .config.route_model import HeaderRules
-from .config.route_model import Route as RouteSettings
-from .downstream.moments import HttpDate, RequestIds
-from .downstream.site import Gate, ListenerSettings, Site, SiteTools
-from .exchange import Exchange
-from .net.reactor import EagerReactor
-from .observe.access_log import AccessLog, CombinedFormatter, JsonFormatter
-from .observe.counters import Counters
-from .observe.exchange_debug import log_exchange
-from .observe.log import shows_debug
-from .observe.log_files import opener
-from .pipeline.catalogue import make_chain
-from .pipeline.route import Route, Router, RouteRules
-from .policy.addresses import TrustedPeers
-from .policy.deadlines import Deadlines
-from .policy.routing import Match, RouteTable
-from .upstream.backend import Backend, BackendIdentity
-from .upstream.cluster import Cluster
-from .upstream.connector import Connector, Endpoint
-from .upstream.http1 import UpstreamConnection, UpstreamTimeouts, UpstreamTools
-from .upstream.pool import PoolLimits
-from .wire.fields import FieldTokenizer
-from .wire.forwarding import NO_REPLY_RULES, PLAIN_RULES, ReplyRules, RequestRules
-from .wire.limits import HeadLimits
+from txproxy.config.address import bracketed, parse_address
+from txproxy.config.cluster_model import Cluster as ClusterSettings
+from txproxy.config.model import Config, Listener
+from txproxy.config.route_model import HeaderRules
+from txproxy.config.route_model import Route as RouteSettings
+from txproxy.downstream.moments import HttpDate, RequestIds
+from txproxy.downstream.site import Gate, ListenerSettings, Site, SiteTools
+from txproxy.net.reactor import EagerReactor
+from txproxy.observe.access_log import AccessLog, CombinedFormatter, JsonFormatter
+from txproxy.observe.counters import Counters
+from txproxy.observe.ending import Ending
+from txproxy.observe.exchange_debug import log_exchange
+from txproxy.observe.log_files import opener
+from txproxy.pipeline.catalogue import make_chain
+from txproxy.pipeline.route import Route, Router, RouteRules
+from txproxy.policy.addresses import TrustedPeers
+from txproxy.policy.deadlines import Deadlines
+from txproxy.policy.routing import Match, RouteTable
+from txproxy.upstream.backend import Backend, BackendIdentity
+from txproxy.upstream.cluster import Cluster
+from txproxy.upstream.connector import Connector, Endpoint
+from txproxy.upstream.http1 import UpstreamConnection, UpstreamTimeouts, UpstreamTools
+from txproxy.upstream.pool import PoolLimits
+from txproxy.wire.fields import FieldTokenizer
+from txproxy.wire.forwarding import NO_REPLY_RULES, PLAIN_RULES, ReplyRules, RequestRules
+from txproxy.wire.limits import HeadLimits
+from txproxy.wire.parsers import ReplyParser
 
 
 @dataclass(slots=True)
@@ -50,6 +50,7 @@ class Assembled:
     counters: Counters
     gate: Gate
     access_log: AccessLog | None
+    ending: Ending
 
 
 @dataclass(slots=True)
@@ -72,13 +73,14 @@ def assemble(
     clocks = clocks or Clocks()
     counters = Counters()
     deadlines = Deadlines()
-    upstream_tools = UpstreamTools(clocks.monotonic, deadlines, FieldTokenizer())
+    upstream_tools = UpstreamTools(clocks.monotonic, deadlines, ReplyParser(FieldTokenizer()))
     eager = EagerReactor(reactor)
     clusters = {
         name: _cluster(name, settings, eager, upstream_tools) for name, settings in config.clusters.items()
     }
     routes = [_route(settings, config, clusters, functions, clocks) for settings in config.routes]
-    access_log = _access_log(config, reactor, clocks, counters)
+    access_log = _access_log(config, clocks, counters)
+    ending = Ending(reactor.callLater, counters, None if access_log is None else access_log.write, log_exchange)
     gate = Gate(config.proxy.max_connections, counters)
     tools = SiteTools(
         clocks.monotonic,
@@ -88,7 +90,6 @@ def assemble(
         FieldTokenizer(),
         counters,
     )
-    ended = _end_of_exchange(counters, access_log)
     trusted = TrustedPeers(config.proxy.trusted_proxies)
     sites = {}
     for listener in config.listeners:
@@ -98,31 +99,15 @@ def assemble(
             if not settings.listeners or listener.name in settings.listeners
         )
         router = Router(table, "http", listener.name)
-        sites[listener.name] = Site(_listener_settings(listener, config), router, tools, gate, trusted, ended)
-    return Assembled(config, sites, clusters, routes, deadlines, counters, gate, access_log)
+        sites[listener.name] = Site(_listener_settings(listener, config), router, tools, gate, trusted, ending.ended)
+    return Assembled(config, sites, clusters, routes, deadlines, counters, gate, access_log, ending)
 
 
-def _end_of_exchange(counters: Counters, access_log: AccessLog | None) -> Callable[[Exchange], None]:
-    count = counters.ended
-    record = access_log.record if access_log is not None else None
-
-    def ended(exchange: Exchange) -> None:
-        count(exchange)
-        if exchange.route is not None:
-            exchange.route.chain.end(exchange)
-        if record is not None:
-            record(exchange)
-        if shows_debug():
-            log_exchange(exchange)
-
-    return ended
-
-
-def _access_log(config: Config, reactor: Any, clocks: Clocks, counters: Counters) -> AccessLog | None:
+def _access_log(config: Config, clocks: Clocks, counters: Counters) -> AccessLog | None:
     if not config.log.access:
         return None
     formatter = JsonFormatter() if config.log.format == "json" else CombinedFormatter()
-    return AccessLog(reactor.callLater, clocks.wall, formatter, opener(config.log.access), counters)
+    return AccessLog(clocks.monotonic, clocks.wall, formatter, opener(config.log.access), counters)
 
 
 def _listener_settings(listener: Listener, config: Config) -> ListenerSettings:

@@ -9,7 +9,7 @@ from twisted.internet.task import LoopingCall
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
-from .observe.log import Logger
+from txproxy.observe.log import Logger
 
 log = Logger()
 

@@ -36,6 +36,8 @@ class ProxyError(Exception):
     sentence = "The proxy failed to handle this request."
     retry_after_s = 0
     """Seconds named in Retry-After (RFC 9110 section 10.2.3); 0 for none."""
+    logged = False
+    """It has its line in the application log already."""
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail or self.sentence)
@@ -43,7 +45,15 @@ class ProxyError(Exception):
 
 
 class InternalError(ProxyError):
-    """A bug of ours, or a stage or a user's function that raised."""
+    """A bug of ours, or a stage or a user's function that raised.
+
+    :param detail: see the base class.
+    :param logged: whether the exception behind it was logged.
+    """
+
+    def __init__(self, detail: str = "", logged: bool = False) -> None:
+        super().__init__(detail)
+        self.logged = logged
 
 
 class DownstreamError(ProxyError):

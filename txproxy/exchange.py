@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .errors import ProxyError
-from .wire.messages import ReplyHead, RequestHead
+from txproxy.errors import ProxyError
+from txproxy.wire.messages import ReplyHead, RequestHead
 
 NOT_YET = -1.0
 """A moment that has not come."""
@@ -104,13 +104,12 @@ class Exchange:
 
         The first four add up to the last. A phase that was not reached took no time.
         """
-        at = self.started_at
-        phases = []
-        for moment in (self.connect_at, self.leased_at, self.replied_at, self.ended_at):
-            moment = max(moment, at)
-            phases.append(moment - at)
-            at = moment
-        return phases[0], phases[1], phases[2], phases[3], at - self.started_at
+        start = self.started_at
+        connect = self.connect_at if self.connect_at > start else start
+        leased = self.leased_at if self.leased_at > connect else connect
+        replied = self.replied_at if self.replied_at > leased else leased
+        end = self.ended_at if self.ended_at > replied else replied
+        return connect - start, leased - connect, replied - leased, end - replied, end - start
 
     def __repr__(self) -> str:
         state = f"ended {self.end_reason}" if self.ended else f"status {self.status}, tries {self.tries}"

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from . import __version__
+    from txproxy import __version__
 
     parser = argparse.ArgumentParser(prog="txproxy", description="A reverse proxy and load balancer on Twisted.")
     parser.add_argument("--version", action="version", version=f"txproxy {__version__}")
@@ -65,15 +65,15 @@ def _add_quick_flags(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     try:
-        from .net import epoll
+        from txproxy.net import epoll
 
         epoll.install()
     except ImportError:
         pass  # No epoll here: the reactor that Twisted chooses serves as well, if not as fast.
     from twisted.internet import reactor
 
-    from .config.problems import ConfigError
-    from .service import make_service
+    from txproxy.config.problems import ConfigError
+    from txproxy.service import make_service
 
     settings = {
         "config": options.config,
@@ -98,7 +98,7 @@ def _run(options: argparse.Namespace) -> int:
 def _serve(service: Any, reactor: Any, pidfile: str | None) -> int:
     from twisted.internet.error import CannotListenError
 
-    from .application_log import start_logging
+    from txproxy.application_log import start_logging
 
     try:
         start_logging(service.config.log.path)
@@ -114,6 +114,7 @@ def _serve(service: Any, reactor: Any, pidfile: str | None) -> int:
     # What was made so far stays for good: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
     try:
         reactor.run()
     finally:
@@ -123,9 +124,9 @@ def _serve(service: Any, reactor: Any, pidfile: str | None) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from .config.dump import dump
-    from .config.load import load_file
-    from .config.problems import ConfigError
+    from txproxy.config.dump import dump
+    from txproxy.config.load import load_file
+    from txproxy.config.problems import ConfigError
 
     path = options.config or options.config_flag
     if not path:
@@ -141,7 +142,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _schema(_options: argparse.Namespace) -> int:
-    from .config.dump import schema
+    from txproxy.config.dump import schema
 
     print(json.dumps(schema(), indent=2))
     return 0

@@ -10,18 +10,18 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.task import LoopingCall
 from twisted.python import usage
 
-from .assembly import Assembled, Clocks, assemble
-from .config.address import parse_address
-from .config.load import load_file
-from .config.model import Config
-from .config.problems import ConfigError
-from .config.quick import quick_config
-from .downstream.site import Site
-from .errors import ShuttingDown
-from .net.limits import raise_descriptor_limit
-from .net.reactor import EagerReactor
-from .observe.log import Logger, set_level
-from .signals import Signals
+from txproxy.assembly import Assembled, Clocks, assemble
+from txproxy.config.address import parse_address
+from txproxy.config.load import load_file
+from txproxy.config.model import Config
+from txproxy.config.problems import ConfigError
+from txproxy.config.quick import quick_config
+from txproxy.downstream.site import Site
+from txproxy.errors import ShuttingDown
+from txproxy.net.limits import raise_descriptor_limit
+from txproxy.net.reactor import EagerReactor
+from txproxy.observe.log import Logger, set_level
+from txproxy.signals import Signals
 
 log = Logger()
 
@@ -189,6 +189,7 @@ class ProxyService(Service):
         for cluster in assembled.clusters.values():
             for backend in cluster.backends:
                 backend.close_idle()
+        assembled.ending.stop()
         log.info("stopped: {summary}", summary=assembled.counters.summary())
         if assembled.access_log is not None:
             assembled.access_log.close()
@@ -201,6 +202,7 @@ class ProxyService(Service):
     def reopen_logs(self) -> None:
         """Open the access log anew: its file was moved away."""
         if self.assembled is not None and self.assembled.access_log is not None:
+            self.assembled.ending.flush()
             self.assembled.access_log.reopen()
 
 
@@ -311,7 +313,7 @@ def make_service(options: Mapping[str, Any], reactor: Any) -> IService:
     """
     demo = None
     if options["demo"]:
-        from .demo import Demo  # only here, for it needs twisted.web
+        from txproxy.demo import Demo  # only here, for it needs twisted.web
 
         demo = Demo(reactor)
         options = {**options, "config": None, "backends": demo.addresses}

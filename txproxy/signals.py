@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 from typing import Any
 
-from .observe.log import Logger
+from txproxy.observe.log import Logger
 
 log = Logger()
 

@@ -12,7 +12,7 @@ from typing import TypeGuard
 
 from txproxy.config.expand import ExpandError, expand_text
 from txproxy.config.positions import scan
-from txproxy.config.problems import KeyPath, Place, Problem, format_path, locate, shown, starts_with
+from txproxy.config.problems import KeyPath, Place, Problem, format_path, locate, quoted, starts_with
 
 _TOML_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
@@ -56,7 +56,7 @@ class Reader:
             self.is_complete = False
             place = at or Problem(str(path), 0, "", "")
             self.problems.append(
-                Problem(place.file, place.line, place.path, f"cannot read {shown(str(path))}: {error.strerror}")
+                Problem(place.file, place.line, place.path, f"cannot read {quoted(str(path))}: {error.strerror}")
             )
             return Document()
         except UnicodeDecodeError as error:
@@ -103,7 +103,7 @@ class Reader:
         if isinstance(patterns, list | tuple):
             for index, pattern in enumerate(patterns):
                 if isinstance(pattern, str):
-                    place = locate(places, ("include", index), Place(name, 1))
+                    place = locate(places, ("include", index), places.get((), Place(name, 1)))
                     at = Problem(place.file, place.line, f"include[{index}]", "")
                     self._include(document, pattern, directory, at)
         return document

@@ -68,7 +68,7 @@ class _Writer:
 
     def _line(self, path: KeyPath, text: str) -> str:
         if any(starts_with(path, prefix) for prefix in self._refused):
-            return f"# {text}"
+            return "# " + text.replace("\n", "\n# ")
         return text
 
 

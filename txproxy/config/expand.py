@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from txproxy.config.problems import Finding, KeyPath, shown
+from txproxy.config.problems import Finding, KeyPath, quoted
 
 _VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{", re.ASCII)
 _CREDENTIAL_FIELDS = frozenset({"authorization", "cookie", "x-api-key", "x-auth-token"})
@@ -99,9 +99,9 @@ class Expander:
         try:
             secret = file.read_text("utf-8")
         except OSError as error:
-            raise ExpandError(f"cannot read {shown(str(file))}: {error.strerror}") from None
+            raise ExpandError(f"cannot read {quoted(str(file))}: {error.strerror}") from None
         except ValueError:
-            raise ExpandError(f"cannot read {shown(str(file))}: it is not UTF-8") from None
+            raise ExpandError(f"cannot read {quoted(str(file))}: it is not UTF-8") from None
         self.files.append(file)
         return secret.removesuffix("\n").removesuffix("\r")
 

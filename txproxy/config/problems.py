@@ -65,7 +65,7 @@ class ConfigError(Exception):
 
 def format_key(key: str) -> str:
     """Return a key as TOML wants it: bare where that is allowed, else quoted."""
-    return key if _BARE_KEY.fullmatch(key) else json.dumps(key, ensure_ascii=False)
+    return key if _BARE_KEY.fullmatch(key) else quoted(key)
 
 
 def format_path(path: KeyPath) -> str:
@@ -110,6 +110,11 @@ def allowed(word: str, known: Sequence[str]) -> str:
     return f"(allowed: {', '.join(known)}{'; ' + hint if hint else ''})"
 
 
+def quoted(text: str) -> str:
+    """Return a text in quotes, with control characters escaped, so that a message stays on its line."""
+    return json.dumps(text, ensure_ascii=False)
+
+
 def shown(value: object) -> str:
     """Return a value as a message shows it: of TOML's kinds, on one line and short."""
     if isinstance(value, bool):
@@ -118,5 +123,5 @@ def shown(value: object) -> str:
         return "a table"
     if isinstance(value, list | tuple):
         return "an array"
-    text = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
+    text = quoted(value) if isinstance(value, str) else str(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -84,8 +84,12 @@ def _routes(raw: Raw) -> Iterator[Finding]:
     routes = list(_tables(raw, "route[*]"))
     yield from _distinct([((*path, "name"), table.get("name")) for path, table in routes], "name")
     clusters = _keys(raw, "cluster")
-    protocols = {table.get("name"): table.get("protocol", "http") for _, table in _tables(raw, "listener[*]")}
-    http_listeners = [name for name, protocol in protocols.items() if isinstance(name, str) and protocol != "tcp"]
+    protocols = {
+        name: table.get("protocol", "http")
+        for _, table in _tables(raw, "listener[*]")
+        if isinstance(name := table.get("name"), str)
+    }
+    http_listeners = [name for name, protocol in protocols.items() if protocol != "tcp"]
     for path, table in routes:
         cluster, choose = table.get("cluster", ""), table.get("choose", "")
         if cluster and choose:
@@ -94,7 +98,7 @@ def _routes(raw: Raw) -> Iterator[Finding]:
             yield Finding((*path, "cluster"), "a route needs a cluster (or choose, the name of a Python function)")
         yield from _known((*path, "cluster"), cluster, clusters, "cluster")
         for name_path, name in matches(table, "listeners[*]"):
-            if protocols.get(name if isinstance(name, str) else None) == "tcp":
+            if isinstance(name, str) and protocols.get(name) == "tcp":
                 yield Finding(path + name_path, f"{shown(name)} is a tcp listener, it has no routes")
             else:
                 yield from _known(path + name_path, name, http_listeners, "http listener")

@@ -39,9 +39,7 @@ def validate(raw: Mapping[str, object]) -> tuple[Config | None, list[Finding]]:
     try:
         return Config.model_validate(raw, by_alias=True, by_name=False), []
     except ValidationError as error:
-        return None, [
-            _finding(details) for details in error.errors(include_url=False) if not _is_consequence(details)
-        ]
+        return None, [_finding(details) for details in error.errors(include_url=False) if not _is_consequence(details)]
 
 
 def section_at(path: KeyPath) -> type[BaseModel] | None:

@@ -14,19 +14,20 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..bridge.body import HIGH_WATERMARK_BYTES, RequestBody
-from ..bridge.valve import Reason, Valve
-from ..errors import BadBody, BadRequest, BodyTooLarge, ClientLeft, InternalError, ProxyError, RequestTimeout, WriteTimeout
-from ..exchange import Exchange
-from ..policy.deadlines import NEVER
-from ..wire.bodies import ChunkedReader, LengthReader
-from ..wire.forwarding import request_id_of
-from ..wire.h1 import parse_request_head, parse_request_line
-from ..wire.heads import END_OF_HEAD, HeadGatherer, skip_empty_lines
-from ..wire.limits import MAX_LEADING_BYTES
-from ..wire.messages import RequestHead
-from .replying import ReplyingConnection
+from txproxy.bridge.body import HIGH_WATERMARK_BYTES, RequestBody
+from txproxy.bridge.valve import Reason, Valve
+from txproxy.errors import BadBody, BadRequest, BodyTooLarge, ClientLeft, InternalError, ProxyError, RequestTimeout, WriteTimeout
+from txproxy.exchange import Exchange
+from txproxy.policy.deadlines import NEVER
+from txproxy.wire.bodies import ChunkedReader, LengthReader
+from txproxy.wire.forwarding import request_id_of
+from txproxy.wire.h1 import parse_request_line
+from txproxy.wire.heads import END_OF_HEAD, HeadGatherer, skip_empty_lines
+from txproxy.wire.limits import MAX_LEADING_BYTES
+from txproxy.wire.messages import RequestHead
+from txproxy.downstream.replying import ReplyingConnection
 
+_CR = 0x0D
 _LINGER_BYTES = 65536
 _LINGER_S = 2.0
 
@@ -57,6 +58,7 @@ class Http1Connection(ReplyingConnection):
         """Take part in flow control, and wait for the first request."""
         self.valve = Valve(self.transport)
         self.hop = self.site.hop_of(self.transport)
+        self.peer = self.hop.peer.decode("latin-1")
         self.site.opened(self)
         self.transport.registerProducer(self, True)
         self._expect(self.settings.keepalive_timeout_s)
@@ -70,6 +72,8 @@ class Http1Connection(ReplyingConnection):
                 self._hold(data)
         elif self._closing:
             self._discard(data)
+        elif self._gatherer is None and data.endswith(END_OF_HEAD) and data.find(END_OF_HEAD) + 4 == len(data):
+            self._read(data, True)
         else:
             self._read(data)
 
@@ -93,7 +97,7 @@ class Http1Connection(ReplyingConnection):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell whoever works for this client."""
         self._closing = True
-        self.site.tools.deadlines.forget(self)
+        self.site.deadlines.forget(self)
         self._left()
         self._refuse_partial_head()
         self.site.closed(self)
@@ -168,10 +172,15 @@ class Http1Connection(ReplyingConnection):
 
     # Requests.
 
-    def _read(self, data: bytes) -> None:
-        """Start the requests in ``data`` one by one, as long as each has ended before the next."""
+    def _read(self, data: bytes, is_one_head: bool = False) -> None:
+        """Start the requests in ``data`` one by one, as long as each has ended before the next.
+
+        :param is_one_head: it is known to be one complete head, the usual case.
+        """
         self._busy = True
         try:
+            if is_one_head and data[0] != _CR:
+                data = self._start(data, b"", self.site.clock())
             while data and not self._closing:
                 if self.exchange is not None or self.is_full:
                     self._hold(data)
@@ -180,8 +189,8 @@ class Http1Connection(ReplyingConnection):
         except ProxyError as error:
             self._refuse(error)
         except Exception:
-            self.site.log_bug(Failure())
-            self._refuse(InternalError())
+            self.site.log_bug(Failure(), self.exchange)
+            self._refuse(InternalError(logged=True))
         finally:
             self._busy = False
         if self.exchange is None and self._gatherer is None and not self._closing and not self.is_full:
@@ -191,7 +200,7 @@ class Http1Connection(ReplyingConnection):
         """Start one request, or gather its head; return what follows it."""
         gatherer = self._gatherer
         if gatherer is None:
-            if data[0] == 0x0D:
+            if data[0] == _CR:
                 data = skip_empty_lines(data)
             end = data.find(END_OF_HEAD) + 4
             if end == 3:
@@ -214,31 +223,37 @@ class Http1Connection(ReplyingConnection):
                 parse_request_line(line, self.settings.limits)
             return b""
         head, rest = found
-        if head[0] == 0x0D:
+        if head[0] == _CR:
             head = skip_empty_lines(head)
             if not head.endswith(END_OF_HEAD):
                 # It was nothing but empty lines: what follows is the request's first line, if it may follow at all.
-                if len(rest) == 0 or rest[0] != 0x0D:
+                if len(rest) == 0 or rest[0] != _CR:
                     self._gatherer = None
                     return rest
                 raise BadRequest(f"over {MAX_LEADING_BYTES} bytes of empty lines before the request line")
+        started_at, self._head_started_at = self._head_started_at, 0.0
         self._gatherer = None
-        return self._start(head, rest, self._head_started_at)
+        return self._start(head, rest, started_at)
 
     def _start(self, head: bytes, rest: bytes, started_at: float) -> bytes:
         site = self.site
-        request = parse_request_head(head, site.tools.tokenizer, self.settings.limits)
+        request = site.parser.parse(head)
         self.requests += 1
-        hop = self.hop
-        request_id = (hop.trusted and request_id_of(request)) or site.next_id()
-        exchange = Exchange(request_id, request, self, started_at)
+        if self.hop.trusted:
+            exchange = Exchange(request_id_of(request) or site.next_id(), request, self, started_at)
+            exchange.client_address = site.client_of(self.peer, request)
+        else:
+            exchange = Exchange(site.next_id(), request, self, started_at)
+            exchange.client_address = self.peer
         exchange.peer = self.peer
-        exchange.client_address = site.client_of(self.peer, request) if hop.trusted else self.peer
         self.exchange = exchange
         self.deadline = NEVER
         if request.content_length is not None or request.chunked:
             return self._start_with_body(exchange, request, rest)
-        self._begin(exchange)
+        try:
+            site.router.start(exchange)
+        except ProxyError as error:
+            self.fail(exchange, error)
         return rest
 
     def _begin(self, exchange: Exchange) -> None:
@@ -248,14 +263,14 @@ class Http1Connection(ReplyingConnection):
             self.fail(exchange, error)
         except Exception:
             self.site.log_bug(Failure(), exchange)
-            self.fail(exchange, InternalError())
+            self.fail(exchange, InternalError(logged=True))
 
     def _start_with_body(self, exchange: Exchange, request: RequestHead, rest: bytes) -> bytes:
         if not request.has_body:
             self._begin(exchange)
             return rest
         length = request.content_length
-        self._reader = LengthReader(length) if length else ChunkedReader(self.site.tools.tokenizer, BadBody)
+        self._reader = LengthReader(length) if length else ChunkedReader(BadBody)
         exchange.body = RequestBody(self.valve)
         if rest and length and len(rest) >= length:
             # The whole request has come: its head and body can go upstream in one write.
@@ -269,8 +284,8 @@ class Http1Connection(ReplyingConnection):
         if rest:
             self._read_body(rest)
             rest, self._buffer = self._buffer, b""
-        if self._reader is not None:
-            self._awaits_body()
+        self._told_to_go_on = False
+        self._awaits_body()
         return rest
 
     def _read_body(self, data: bytes) -> None:
@@ -302,6 +317,8 @@ class Http1Connection(ReplyingConnection):
         exchange = self.exchange
         if exchange is None or self._reader is None or self.is_full:
             return
+        if exchange.request.expects_continue and not exchange.bytes_in and not self._told_to_go_on:  # type: ignore[union-attr]
+            return
         self._expect(self.settings.body_timeout_s)
 
     def _hold(self, data: bytes) -> None:
@@ -317,7 +334,8 @@ class Http1Connection(ReplyingConnection):
         self._gatherer = None
         exchange = self.exchange
         if exchange is None:
-            exchange = self.exchange = Exchange(self.site.next_id(), None, self, self._head_started_at or self.site.clock())
+            started_at, self._head_started_at = self._head_started_at or self.site.clock(), 0.0
+            exchange = self.exchange = Exchange(self.site.next_id(), None, self, started_at)
             exchange.peer = exchange.client_address = self.peer
         self.fail(exchange, error)
 
@@ -383,12 +401,7 @@ class Http1Connection(ReplyingConnection):
     def _expect(self, patience_s: float) -> None:
         self.deadline = self.site.clock() + patience_s
         if self.deadline < self.look_at:
-            self.site.tools.deadlines.watch(self)
-
-    @property
-    def peer(self) -> str:
-        """Address of the peer."""
-        return self.hop.peer.decode("latin-1")
+            self.site.deadlines.watch(self)
 
     def __repr__(self) -> str:
         state = "closing" if self._closing else "busy" if self.exchange is not None else "idle"

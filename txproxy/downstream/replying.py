@@ -10,15 +10,15 @@ from typing import Any
 
 from twisted.internet.protocol import Protocol
 
-from ..bridge.valve import Valve
-from ..errors import ProxyError
-from ..exchange import Exchange, Reply
-from ..policy.deadlines import NEVER
-from ..wire.bodies import write_chunk
-from ..wire.fields import Field
-from ..wire.forwarding import NO_REPLY_RULES, Hop, write_last_chunk, write_reply_head
-from ..wire.messages import ReplyHead
-from ..wire.reasons import reason_phrase
+from txproxy.bridge.valve import Valve
+from txproxy.errors import ProxyError
+from txproxy.exchange import Exchange, Reply
+from txproxy.policy.deadlines import NEVER
+from txproxy.wire.bodies import write_chunk
+from txproxy.wire.fields import Field
+from txproxy.wire.forwarding import NO_REPLY_RULES, Hop, write_last_chunk, write_reply_head
+from txproxy.wire.messages import ReplyHead
+from txproxy.wire.reasons import reason_phrase
 
 _NO_CONTENT = frozenset((204, 304))
 
@@ -31,6 +31,8 @@ class ReplyingConnection(Protocol):
 
     hop: Hop
     valve: Valve
+    peer: str
+    """Address of the peer."""
 
     def __init__(self, site: Any) -> None:
         self.site = site
@@ -47,6 +49,8 @@ class ReplyingConnection(Protocol):
         """A head that waits for the first of its content."""
         self._chunked = False
         self._until_close = False
+        self._told_to_go_on = False
+        """The client was sent an interim reply, so that its body may be waited for."""
 
     # Replies of backends.
 
@@ -54,6 +58,7 @@ class ReplyingConnection(Protocol):
         """Send an interim reply at once (RFC 9110 section 15.2); HTTP/1.0 clients know none."""
         if exchange.request.minor and not exchange.ended:  # type: ignore[union-attr]
             self.transport.write(write_reply_head(reply, b"\r\n\r\n"))
+            self._told_to_go_on = True
             self._awaits_body()
 
     def start_reply(self, exchange: Exchange, reply: ReplyHead) -> None:
@@ -105,10 +110,11 @@ class ReplyingConnection(Protocol):
             head, self._head = self._head, b""
             self.transport.write(head)
 
-    def end_reply(self, data: bytes, trailers: list[Field]) -> None:
+    def end_reply(self, data: bytes, trailers: list[Field], now: float) -> None:
         """Send the last of the content, which may be empty, and the end of the reply.
 
         :param trailers: fields of the trailer section; lost if the client speaks HTTP/1.0.
+        :param now: the moment, in seconds.
         """
         exchange = self.exchange
         if exchange is None:
@@ -121,7 +127,12 @@ class ReplyingConnection(Protocol):
         exchange.head_sent = True
         if data:
             self.transport.write(data)
-        self._finish(exchange, "ok")
+        exchange.ended = True
+        exchange.end_reason = "ok"
+        exchange.ended_at = now
+        self.exchange = None
+        self.site.exchange_ended(exchange)
+        self._exchange_finished(exchange, False)
 
     # Replies of our own.
 

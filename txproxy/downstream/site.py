@@ -11,17 +11,18 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from ..errors import Fault, ProxyError
-from ..exchange import Exchange
-from ..observe.counters import Counters
-from ..observe.log import Logger
-from ..policy.addresses import TrustedPeers
-from ..policy.deadlines import Deadlines
-from ..wire.fields import FieldTokenizer
-from ..wire.forwarding import Hop, make_hop
-from ..wire.limits import HeadLimits
-from ..wire.messages import RequestHead
-from .http1 import Http1Connection
+from txproxy.errors import Fault, ProxyError
+from txproxy.exchange import Exchange
+from txproxy.observe.counters import Counters
+from txproxy.observe.log import Logger
+from txproxy.policy.addresses import TrustedPeers
+from txproxy.policy.deadlines import Deadlines
+from txproxy.wire.fields import FieldTokenizer
+from txproxy.wire.forwarding import Hop, make_hop
+from txproxy.wire.limits import HeadLimits
+from txproxy.wire.messages import RequestHead
+from txproxy.wire.parsers import RequestParser
+from txproxy.downstream.http1 import Http1Connection
 
 log = Logger()
 
@@ -119,6 +120,8 @@ class Site(Factory):
         self.settings = settings
         self.router = router
         self.tools = tools
+        self.deadlines = tools.deadlines
+        self.parser = RequestParser(tools.tokenizer, settings.limits)
         self.clock = tools.clock
         self.http_date = tools.http_date
         self.next_id = tools.next_id
@@ -201,6 +204,8 @@ class Site(Factory):
 
     def log_failure(self, exchange: Exchange, error: ProxyError) -> None:
         """Say in the log what a client is not told."""
+        if error.logged:
+            return
         if error.fault is Fault.US and error.end_reason == "internal":
             log.error(
                 "exchange {id}: {reason}: {detail}",

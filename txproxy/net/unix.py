@@ -128,6 +128,12 @@ class Port(AcceptLoop, unix.Port):
     transport = Server  # type: ignore[assignment]
 
     _bound_file: tuple[int, int] | None = None
+    _made: socket.socket | None = None
+
+    def createInternetSocket(self) -> socket.socket:
+        """@return: a socket not bound yet; kept in view, because stock leaves it open when it cannot be bound."""
+        self._made = unix.Port.createInternetSocket(self)
+        return self._made
 
     def startListening(self) -> None:
         """
@@ -143,7 +149,15 @@ class Port(AcceptLoop, unix.Port):
                 self.mode = stat.S_IMODE(os.stat(self._bindPath).st_mode)
         else:
             remove_stale_socket(self._bindPath)
-        unix.Port.startListening(self)
+        try:
+            unix.Port.startListening(self)
+        except CannotListenError:
+            if self._made is not None:
+                self._made.close()
+            self.factory.doStop()
+            raise
+        finally:
+            self._made = None
         if not adopted and not self._is_abstract():
             self._bound_file = _identity(self._bindPath)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ..exchange import Exchange
+from txproxy.exchange import Exchange
 
 
 class Counters:
@@ -15,20 +15,17 @@ class Counters:
         "bytes_in",
         "bytes_out",
         "connections",
-        "end_reasons",
-        "exchanges",
         "log_lines_lost",
+        "outcomes",
         "refused_per_ip",
         "retries",
-        "statuses",
         "underscores_dropped",
     )
 
     def __init__(self) -> None:
         self.connections = 0
-        self.exchanges = 0
-        self.statuses: Counter[int] = Counter()
-        self.end_reasons: Counter[str] = Counter()
+        self.outcomes: Counter[tuple[int, str]] = Counter()
+        """Exchanges by status and end reason."""
         self.bytes_in = 0
         self.bytes_out = 0
         self.retries = 0
@@ -39,9 +36,7 @@ class Counters:
 
     def ended(self, exchange: Exchange) -> None:
         """Count an exchange that has ended."""
-        self.exchanges += 1
-        self.statuses[exchange.status] += 1
-        self.end_reasons[exchange.end_reason] += 1
+        self.outcomes[exchange.status, exchange.end_reason] += 1
         self.bytes_in += exchange.bytes_in
         self.bytes_out += exchange.bytes_out
         if exchange.tries > 1:
@@ -49,8 +44,11 @@ class Counters:
 
     def summary(self) -> str:
         """Return one line for the end of a run."""
-        reasons = ", ".join(f"{reason} {count}" for reason, count in self.end_reasons.most_common())
+        ends: Counter[str] = Counter()
+        for (_, reason), count in self.outcomes.items():
+            ends[reason] += count
+        reasons = ", ".join(f"{reason} {count}" for reason, count in ends.most_common())
         return (
-            f"{self.connections} connections, {self.exchanges} exchanges ({reasons or 'none'}), "
+            f"{self.connections} connections, {ends.total()} exchanges ({reasons or 'none'}), "
             f"{self.bytes_in} bytes in, {self.bytes_out} bytes out, {self.retries} retries"
         )

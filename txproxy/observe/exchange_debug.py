@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..exchange import Exchange
-from .log import Logger
+from txproxy.exchange import Exchange
+from txproxy.observe.log import Logger
 
 log = Logger()
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..config.model import Config
-from ..config.route_model import Route as RouteSettings
-from .chain import Chain
-from .forward import Forward
-from .screen import Screen
+from txproxy.config.model import Config
+from txproxy.config.route_model import Route as RouteSettings
+from txproxy.pipeline.chain import Chain
+from txproxy.pipeline.forward import Forward
+from txproxy.pipeline.screen import Screen
 
 
 def _screen(settings: RouteSettings, config: Config) -> Screen:

@@ -9,10 +9,10 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from ..errors import InternalError, ProxyError
-from ..exchange import Exchange, Reply
-from ..observe.log import Logger
-from .stage import Decision, Verdict
+from txproxy.errors import InternalError, ProxyError
+from txproxy.exchange import Exchange, Reply
+from txproxy.observe.log import Logger
+from txproxy.pipeline.stage import Decision, Verdict
 
 log = Logger()
 
@@ -29,14 +29,21 @@ class Chain:
     def __init__(self, stages: Sequence[Any], forward: Any) -> None:
         self._on_request = _hooks(stages, "on_request")
         # A reply passes the stages on its way back.
-        self._on_reply = _hooks(stages[::-1], "on_reply")
-        self._on_end = _hooks(stages, "on_end")
+        self.on_reply = _hooks(stages[::-1], "on_reply")
+        self.on_end = _hooks(stages, "on_end")
         self._forward = forward
 
     def start(self, exchange: Exchange) -> None:
-        """Let the stages decide on a request, then forward it."""
-        if _run(exchange, self._on_request, 0, self._forward.start):
-            self._forward.start(exchange)
+        """Let the stages decide on a request, then forward it.
+
+        :raises Exception: whatever a stage raises before one has waited.
+        """
+        # The first hook that does anything but agree at once hands over to `_run` and its kin.
+        for index, hook in enumerate(self._on_request):
+            decision = hook(exchange)
+            if decision is not None and not _settle(exchange, decision, self._on_request, index, self._forward.start):
+                return
+        self._forward.start(exchange)
 
     def reply(self, exchange: Exchange, go_on: Callable[[Exchange], None]) -> bool:
         """Let the stages decide on a reply's head.
@@ -44,11 +51,11 @@ class Chain:
         :param go_on: called with the exchange if a stage had to wait and all agree in the end.
         :return: True if all agree at once; False if one waits, or has answered by itself.
         """
-        return not self._on_reply or _run(exchange, self._on_reply, 0, go_on)
+        return _run(exchange, self.on_reply, 0, go_on)
 
     def end(self, exchange: Exchange) -> None:
         """Tell the stages that an exchange has ended."""
-        for hook in self._on_end:
+        for hook in self.on_end:
             try:
                 hook(exchange)
             except Exception:
@@ -109,6 +116,6 @@ def fail(exchange: Exchange, failure: Failure) -> None:
     error = failure.value
     if not isinstance(error, ProxyError):
         log.failure("internal error in exchange {id}", failure=failure, id=exchange.id.decode("latin-1"))
-        error = InternalError(repr(error))
+        error = InternalError(repr(error), logged=True)
     if not exchange.ended:
         exchange.client.fail(exchange, error)

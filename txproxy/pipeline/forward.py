@@ -7,12 +7,12 @@ from typing import Any
 
 from twisted.python.failure import Failure
 
-from ..errors import ProxyError
-from ..exchange import NOT_YET, Exchange
-from ..policy import retries
-from ..wire.forwarding import write_request_head
-from ..wire.messages import ReplyHead
-from . import chain as chains
+from txproxy.errors import ProxyError
+from txproxy.exchange import NOT_YET, Exchange
+from txproxy.policy import retries
+from txproxy.wire.forwarding import write_request_head
+from txproxy.wire.messages import ReplyHead
+from txproxy.pipeline import chain as chains
 
 
 class Forward:
@@ -75,7 +75,7 @@ class Forward:
         head = write_request_head(
             exchange.request,  # type: ignore[arg-type]
             route.target_for(exchange),
-            None if route.keeps_host else route.host_for(exchange.backend),
+            None if route.keeps_host and exchange.request.host else route.host_for(exchange.backend),  # type: ignore[union-attr]
             exchange.client.hop,
             exchange.id,
             route.request_rules,
@@ -93,8 +93,13 @@ class Forward:
         """
         if exchange.body is not None:
             exchange.body.let_go()
-        if not self._route.chain.reply(exchange, self._agreed):
-            return False
+        chain = self._route.chain
+        if chain.on_reply:
+            # Stages may change the reply; the parser's own may be another exchange's too.
+            exchange.reply = reply.copy()
+            if not chain.reply(exchange, self._agreed):
+                return False
+            reply = exchange.reply
         exchange.client.start_reply(exchange, reply)
         return True
 

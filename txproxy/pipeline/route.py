@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from ..errors import BadRequest, InternalError, NoRoute
-from ..exchange import Exchange
-from ..policy.routing import RouteTable
-from ..wire.fields import FieldView
-from ..wire.forwarding import NO_REPLY_RULES, PLAIN_RULES, ReplyRules, RequestRules
+from txproxy.errors import BadRequest, InternalError, NoRoute
+from txproxy.exchange import Exchange
+from txproxy.policy.routing import RouteTable
+from txproxy.wire.fields import FieldView
+from txproxy.wire.forwarding import NO_REPLY_RULES, PLAIN_RULES, ReplyRules, RequestRules
 
 
 class RequestFacts(NamedTuple):
@@ -73,12 +74,18 @@ class Route:
     def cluster_for(self, exchange: Exchange, scheme: str, listener: str) -> Any:
         """Return the cluster that serves an exchange.
 
-        :raises InternalError: if the user's function names no cluster; what it raises itself passes through.
+        :raises InternalError: if the user's function raises, or names no cluster.
         """
         choose = self.rules.choose
         if choose is None:
             return self._cluster
-        name = choose(facts_of(exchange, scheme, listener))
+        try:
+            name = choose(facts_of(exchange, scheme, listener))
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            raise InternalError(
+                f"route {self.name}: choose raised {error!r} at {place.filename}:{place.lineno}"
+            ) from error
         cluster = self._clusters.get(name) if isinstance(name, str) else None
         if cluster is None:
             raise InternalError(f"route {self.name}: choose returned {name!r}, which is no cluster")

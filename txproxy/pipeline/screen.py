@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..errors import BadRequest, BodyTooLarge, LoopDetected, MethodRefused
-from ..exchange import Exchange, Reply
-from ..wire.forwarding import LAST_VIA_ENTRIES, via_count
+from txproxy.errors import BadRequest, BodyTooLarge, LoopDetected, MethodRefused
+from txproxy.exchange import Exchange, Reply
+from txproxy.wire.forwarding import LAST_VIA_ENTRIES, via_count
 
 _MADE_UP_BY_THE_LAST = (b"TRACE", b"OPTIONS")
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
-from ..exchange import Exchange, Reply
+from txproxy.exchange import Exchange, Reply
 
 Verdict = Reply | None
 Decision = Verdict | Deferred[Verdict] | Coroutine[Any, Any, Verdict]

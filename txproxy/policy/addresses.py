@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+_MAPPED_BITS = 96
+"""Length of the prefix of IPv4-mapped addresses (RFC 4291 section 2.5.5.2)."""
+
 Address = IPv4Address | IPv6Address
 
 
@@ -25,7 +28,7 @@ class TrustedPeers:
     """
 
     def __init__(self, networks: Iterable[str] = ()) -> None:
-        self._networks: list[IPv4Network | IPv6Network] = [ip_network(network, strict=False) for network in networks]
+        self._networks = [_parse_network(network) for network in networks]
 
     def __bool__(self) -> bool:
         return bool(self._networks)
@@ -59,9 +62,19 @@ class TrustedPeers:
         return client
 
 
+def _parse_network(text: str) -> IPv4Network | IPv6Network:
+    network = ip_network(text, strict=False)
+    # Addresses are compared in their IPv4 form, so networks of mapped ones are brought into it too.
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is not None and network.prefixlen >= _MAPPED_BITS:
+        return IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
+    return network
+
+
 def _parse_entry(entry: str) -> Address | None:
     if entry.startswith("["):
         entry = entry[1:].partition("]")[0]
     elif entry.count(":") == 1:
         entry = entry.partition(":")[0]
-    return parse_address(entry)
+    # A zone means something on one machine only, and may be any text.
+    return None if "%" in entry else parse_address(entry)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Generic, NamedTuple, TypeVar
 
-from ..wire.fields import value_of
-from ..wire.messages import RequestHead
+from txproxy.wire.fields import value_of
+from txproxy.wire.messages import RequestHead
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ class Match(NamedTuple):
                 return False
         if self.methods and request.method not in self.methods:
             return False
-        return all(value_of(request.fields, name) == value for name, value in self.fields)
+        return not self.fields or all(value_of(request.fields, name) == value for name, value in self.fields)
 
 
 class RouteTable(Generic[T]):
@@ -46,6 +46,7 @@ class RouteTable(Generic[T]):
     """
 
     def __init__(self, routes: Iterable[tuple[Match, T]]) -> None:
+        routes = list(routes)
         exact: dict[bytes, list[tuple[Match, T]]] = {}
         wildcard: dict[bytes, list[tuple[Match, T]]] = {}
         self._any: list[tuple[Match, T]] = []
@@ -58,16 +59,20 @@ class RouteTable(Generic[T]):
         for group in (self._any, *exact.values(), *wildcard.values()):
             # The sort is stable: routes that are equally specific keep the order of the file.
             group.sort(key=_specificity)
+        # One route without conditions is the whole table of many a proxy.
+        self._always = self._any[0][1] if len(routes) == 1 and routes[0][0] == Match() else None
         self._exact = exact
         self._wildcard = wildcard
 
     def find(self, request: RequestHead) -> T | None:
         """Return the result of the route that serves a request, or None if there is none."""
+        if self._always is not None and request.path[:1] == b"/":
+            return self._always
         host = request.hostname
         if self._exact and (found := _first(self._exact.get(host), request)) is not None:
             return found
         if self._wildcard:
-            dot = host.find(b".")
+            dot = host.find(b".", 1)  # A wildcard stands for one label at least.
             while dot >= 0:  # The longest suffix is the most specific.
                 if (found := _first(self._wildcard.get(host[dot:]), request)) is not None:
                     return found

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 from twisted.python.failure import Failure
 
-from ..errors import BadReply, ProxyError, QueueFull, QueueTimeout
-from ..observe.log import Logger
-from ..policy.deadlines import NEVER, Deadlines
-from .connector import Connector
-from .pool import Pool, PoolLimits, Todo, Waiter
+from txproxy.errors import BadReply, ProxyError, QueueFull, QueueTimeout
+from txproxy.observe.log import Logger
+from txproxy.policy.deadlines import NEVER, Deadlines
+from txproxy.upstream.connector import Connector
+from txproxy.upstream.pool import NOTHING, Pool, PoolLimits, Todo, Waiter
 
 log = Logger()
 
@@ -91,7 +91,7 @@ class Backend:
     def release(self, connection: Any) -> None:
         """Take a connection back after its exchange."""
         todo = self.pool.release(connection)
-        if todo.leases or todo.dials:
+        if todo is not NOTHING:
             self._carry_out(todo)
 
     def lost(self, connection: Any) -> None:
@@ -116,6 +116,7 @@ class Backend:
     def _connected(self, connection: Any) -> None:
         if connection.is_reusable:
             connection.in_pool = True
+            connection.stale_at = self.clock() + self.pool.limits.max_age_s
             self._carry_out(self.pool.connected(connection))
         else:
             # It spoke before it was asked, or left again: nothing it says can be taken for a reply.

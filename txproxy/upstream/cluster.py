@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from ..policy.balancing import RoundRobin
-from .backend import Backend
+from txproxy.policy.balancing import RoundRobin
+from txproxy.upstream.backend import Backend
 
 
 class Cluster:
@@ -21,9 +21,12 @@ class Cluster:
         self.backends = tuple(backends)
         self.tries = tries
         self._balancer = RoundRobin([backend.weight for backend in self.backends])
+        self._only = self.backends[0] if len(self.backends) == 1 else None
 
     def pick(self) -> Backend:
         """Return the backend that a new request tries first: the next in turn, or another if that one is full."""
+        if self._only is not None:
+            return self._only
         backends = self.backends
         backend = backends[self._balancer.pick()]
         if backend.pool.is_full:

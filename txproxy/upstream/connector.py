@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import ClientCreator, Protocol
 from twisted.python.failure import Failure
 
-from ..errors import ConnectFailed, ConnectTimeout, InternalError, ProxyError
+from txproxy.errors import ConnectFailed, ConnectTimeout, InternalError, ProxyError
 
 
 class Endpoint(NamedTuple):

@@ -16,17 +16,19 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..bridge.valve import Reason, Valve
-from ..errors import BadReply, ProxyError, ReplyCut, ReplyTimeout
-from ..exchange import Exchange
-from ..policy.deadlines import NEVER, Deadlines
-from ..wire.bodies import ChunkedReader, LengthReader, UntilCloseReader, write_chunk
-from ..wire.fields import Field, FieldTokenizer
-from ..wire.forwarding import write_last_chunk
-from ..wire.h1 import parse_reply_head
-from ..wire.heads import END_OF_HEAD, HeadGatherer
-from ..wire.limits import REPLY_LIMITS
-from ..wire.messages import ReplyHead
+from txproxy.bridge.valve import Reason, Valve
+from txproxy.errors import BadReply, ProxyError, ReplyCut, ReplyTimeout
+from txproxy.exchange import Exchange
+from txproxy.policy.deadlines import NEVER, Deadlines
+from txproxy.wire.bodies import ChunkedReader, LengthReader, UntilCloseReader, write_chunk
+from txproxy.wire.fields import Field
+from txproxy.wire.forwarding import write_last_chunk
+from txproxy.wire.heads import END_OF_HEAD, HeadGatherer
+from txproxy.wire.limits import REPLY_LIMITS
+from txproxy.wire.messages import ReplyHead
+from txproxy.wire.parsers import ReplyParser
+
+NO_TRAILERS: list[Field] = []
 
 _MOST_INTERIM_REPLIES = 100
 """A backend that sends more before one final reply is not going to send it."""
@@ -48,7 +50,7 @@ class UpstreamTools(NamedTuple):
 
     clock: Callable[[], float]
     deadlines: Deadlines
-    tokenizer: FieldTokenizer
+    parser: ReplyParser
 
 
 @implementer(IPushProducer)
@@ -63,7 +65,9 @@ class UpstreamConnection(Protocol):
     def __init__(self, backend: Any, timeouts: UpstreamTimeouts, tools: UpstreamTools) -> None:
         self._backend = backend
         self._timeouts = timeouts
-        self._tools = tools
+        self._clock = tools.clock
+        self._deadlines = tools.deadlines
+        self._parse = tools.parser.parse
         self._exchange: Exchange | None = None
         self._gatherer: HeadGatherer | None = None
         self._reader: LengthReader | ChunkedReader | UntilCloseReader | None = None
@@ -74,26 +78,21 @@ class UpstreamConnection(Protocol):
         self._interim_replies = 0
         self._patience_s = timeouts.between_bytes_s
         self._is_full = False
-        self._keep_alive = True
         self._is_open = False
+        self.is_reusable = False
+        """The next request can be sent on it."""
         self.in_pool = False
         """The pool knows it, and must be told when it is gone."""
         self.requests = 0
-        self.made_at = 0.0
+        self.stale_at = NEVER
         self.deadline = NEVER
         self.look_at = NEVER
-
-    @property
-    def is_reusable(self) -> bool:
-        """Whether the next request can be sent on it."""
-        return self._is_open and self._keep_alive
 
     # What Twisted calls.
 
     def connectionMade(self) -> None:
         """Take part in flow control from the first byte on."""
-        self.made_at = self._tools.clock()
-        self._is_open = True
+        self._is_open = self.is_reusable = True
         self.valve = Valve(self.transport)
         self.transport.registerProducer(self, True)
 
@@ -112,6 +111,7 @@ class UpstreamConnection(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell whoever depended on this connection."""
         was_open, self._is_open = self._is_open, False
+        self.is_reusable = False
         exchange = self._exchange
         if exchange is not None:
             self._cut_in_exchange(exchange, bool(reason.check(ConnectionDone)))
@@ -160,7 +160,9 @@ class UpstreamConnection(Protocol):
         body = exchange.body
         if body is None:
             self._request_sent = True
-            self._expect(self._timeouts.first_byte_s)
+            self.deadline = exchange.leased_at + self._timeouts.first_byte_s
+            if self.deadline < self.look_at:
+                self._deadlines.watch(self)
             self.transport.write(head)
             return
         self._request_sent = False
@@ -201,8 +203,9 @@ class UpstreamConnection(Protocol):
 
     def retire(self) -> None:
         """Close an idle connection that the pool has let go of already."""
-        self._tools.deadlines.forget(self)
+        self._deadlines.forget(self)
         self.in_pool = False
+        self.is_reusable = False
         if self._is_open:
             self._is_open = False
             self.transport.unregisterProducer()
@@ -220,22 +223,20 @@ class UpstreamConnection(Protocol):
     # The way of a reply.
 
     def _read_head(self, exchange: Exchange, data: bytes) -> None:
+        method = exchange.request.method  # type: ignore[union-attr]
         try:
             while True:
-                if self._gatherer is None:
-                    end = data.find(END_OF_HEAD) + 4
-                    if end == 3:
-                        self._gatherer = HeadGatherer(REPLY_LIMITS, BadReply, BadReply, BadReply)
-                        self._gatherer.feed(data)
-                        return
-                    head, data = data[:end], data[end:]
-                else:
-                    found = self._gatherer.feed(data)
+                end = data.find(END_OF_HEAD) + 4 if self._gatherer is None else 3
+                if end == 3:
+                    found = self._gather(data)
                     if found is None:
                         return
                     head, data = found
-                    self._gatherer = None
-                reply = parse_reply_head(head, self._tools.tokenizer, exchange.request.method)  # type: ignore[union-attr]
+                elif end == len(data):
+                    head, data = data, b""
+                else:
+                    head, data = data[:end], data[end:]
+                reply = self._parse(head, method)
                 if reply.status >= 200:
                     break
                 self._read_interim(exchange, reply)
@@ -245,6 +246,14 @@ class UpstreamConnection(Protocol):
             self._fail(exchange, error)
             return
         self._begin_reply(exchange, reply, data)
+
+    def _gather(self, data: bytes) -> tuple[bytes, bytes] | None:
+        if self._gatherer is None:
+            self._gatherer = HeadGatherer(REPLY_LIMITS, BadReply, BadReply, BadReply)
+        found = self._gatherer.feed(data)
+        if found is not None:
+            self._gatherer = None
+        return found
 
     def _read_interim(self, exchange: Exchange, reply: ReplyHead) -> None:
         self._interim_replies += 1
@@ -260,12 +269,19 @@ class UpstreamConnection(Protocol):
 
     def _begin_reply(self, exchange: Exchange, reply: ReplyHead, rest: bytes) -> None:
         exchange.reply = reply
-        exchange.replied_at = self._tools.clock()
+        exchange.replied_at = now = self._clock()
         length = reply.content_length
+        if length == len(rest):
+            # All of it has come already: the usual case for short replies.
+            if exchange.forward.reply_received(exchange, reply):
+                self._complete(exchange, rest, NO_TRAILERS, b"", now)
+            elif self._exchange is exchange:
+                self._hold(rest)
+            return
         if length is not None:
-            self._reader = None if length == len(rest) else LengthReader(length)
+            self._reader = LengthReader(length)
         elif reply.chunked:
-            self._reader = ChunkedReader(self._tools.tokenizer, BadReply)
+            self._reader = ChunkedReader(BadReply)
         else:
             self._reader = UntilCloseReader()
         self._patience_s = self._timeouts.between_bytes_s
@@ -274,10 +290,13 @@ class UpstreamConnection(Protocol):
         if exchange.forward.reply_received(exchange, reply):
             self._pass_first(exchange, rest)
         elif self._exchange is exchange:
-            self.valve.shut(Reason.DECIDING)
-            self.deadline = NEVER
-            self._held = rest
-            self._held_reader, self._reader = self._reader, None
+            self._hold(rest)
+
+    def _hold(self, rest: bytes) -> None:
+        self.valve.shut(Reason.DECIDING)
+        self.deadline = NEVER
+        self._held = rest
+        self._held_reader, self._reader = self._reader, None
 
     def go_on(self) -> None:
         """Pass on the reply that was held back while a stage was deciding."""
@@ -302,7 +321,7 @@ class UpstreamConnection(Protocol):
 
     def _pass_first(self, exchange: Exchange, rest: bytes) -> None:
         if self._reader is None:
-            self._complete(exchange, rest, [], b"")
+            self._complete(exchange, rest, NO_TRAILERS, b"", self._clock())
         elif self._reader.done or rest:
             self._read_body(exchange, rest)
         else:
@@ -319,7 +338,7 @@ class UpstreamConnection(Protocol):
             self._fail(exchange, error)
             return
         if reader.done:
-            self._complete(exchange, content, reader.trailers, reader.rest)
+            self._complete(exchange, content, reader.trailers, reader.rest, self._clock())
             return
         if content:
             exchange.client.write_reply(content)
@@ -329,27 +348,23 @@ class UpstreamConnection(Protocol):
         if self._exchange is exchange and not self.valve.is_shut:
             self._expect(self._patience_s)
 
-    def _complete(self, exchange: Exchange, content: bytes, trailers: list[Field], rest: bytes) -> None:
+    def _complete(self, exchange: Exchange, content: bytes, trailers: list[Field], rest: bytes, now: float) -> None:
         """End the exchange here first, so that the client's next request finds this connection idle again."""
         client = exchange.client
-        self._exchange = None
-        self._reader = None
-        self._end_exchange(exchange)
-        reply = exchange.reply
-        if rest or not self._request_sent or not reply.keep_alive:  # type: ignore[union-attr]
-            self._keep_alive = False
-        self._give_back()
-        client.end_reply(content, trailers)
-
-    def _give_back(self) -> None:
-        self.valve.open_wide()
-        self.deadline = self._tools.clock() + self._timeouts.idle_s
-        if self.deadline < self.look_at:
-            self._tools.deadlines.watch(self)
-        if self._request_sent:
-            self._backend.release(self)
-        else:
+        self._exchange = self._reader = exchange.server = None
+        if exchange.body is not None:
+            exchange.body.detach()
+        if not self._request_sent:
             self._drop()
+        else:
+            if rest or not exchange.reply.keep_alive:  # type: ignore[union-attr]
+                self.is_reusable = False
+            self.valve.open_wide()
+            self.deadline = now + self._timeouts.idle_s
+            if self.deadline < self.look_at:
+                self._deadlines.watch(self)
+            self._backend.release(self)
+        client.end_reply(content, trailers, now)
 
     # Failures.
 
@@ -364,7 +379,7 @@ class UpstreamConnection(Protocol):
     def _cut_in_exchange(self, exchange: Exchange, cleanly: bool) -> None:
         reader = self._reader
         if cleanly and reader is not None and reader.end():
-            self._complete(exchange, b"", [], b"")
+            self._complete(exchange, b"", NO_TRAILERS, b"", self._clock())
         elif exchange.reply is not None:
             self._fail(exchange, ReplyCut(f"{self._backend.name} closed in the middle of its reply"))
         else:
@@ -379,7 +394,8 @@ class UpstreamConnection(Protocol):
         """Close at once; the pool has one connection less."""
         self._reader = self._gatherer = None
         self._held = b""
-        self._tools.deadlines.forget(self)
+        self._deadlines.forget(self)
+        self.is_reusable = False
         if self._is_open:
             self._is_open = False
             self.transport.unregisterProducer()
@@ -397,12 +413,12 @@ class UpstreamConnection(Protocol):
         if self.in_pool:
             self._leave_pool()
         else:
-            self._keep_alive = False  # Not in the pool yet: it is refused when it gets there.
+            self.is_reusable = False  # Not in the pool yet: it is refused when it gets there.
 
     def _expect(self, patience_s: float) -> None:
-        self.deadline = self._tools.clock() + patience_s
+        self.deadline = self._clock() + patience_s
         if self.deadline < self.look_at:
-            self._tools.deadlines.watch(self)
+            self._deadlines.watch(self)
 
     def __repr__(self) -> str:
         state = "busy" if self._exchange is not None else "idle" if self.is_reusable else "closed"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
-from ..policy.deadlines import NEVER
+from txproxy.policy.deadlines import NEVER
 
 
 class PoolLimits(NamedTuple):
@@ -30,8 +30,8 @@ class PooledConnection(Protocol):
 
     requests: int
     """How many requests it has carried."""
-    made_at: float
-    """When it was connected, in seconds of the monotonic clock."""
+    stale_at: float
+    """When it is too old for another request, in seconds of the monotonic clock."""
     is_reusable: bool
     """It is open, and its last exchange ended at a place where the next can begin."""
 
@@ -116,7 +116,7 @@ class Pool:
         idle = self.idle
         while idle:
             connection = idle.pop()
-            if connection.is_reusable and now - connection.made_at < self.limits.max_age_s:
+            if connection.is_reusable and now < connection.stale_at:
                 self.leased += 1
                 self.stats.reused += 1
                 return connection
@@ -162,14 +162,14 @@ class Pool:
     def release(self, connection: Any) -> Todo:
         """Take a leased connection back; it stays idle if it may carry another request."""
         self.leased -= 1
-        limits = self.limits
+        idle, limits = self.idle, self.limits
         if (
             connection.is_reusable
             and connection.requests < limits.max_requests
-            and (self.waiting or len(self.idle) < limits.max_idle)
-            and self.total < limits.max_connections
+            and (len(idle) < limits.max_idle or self.waiting)
+            and len(idle) + self.leased + self.connecting < limits.max_connections
         ):
-            self.idle.append(connection)
+            idle.append(connection)
         else:
             connection.retire()
         return self.assign() if self.waiting else NOTHING

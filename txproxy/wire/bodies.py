@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 
-from ..errors import ProxyError
-from .fields import Field, FieldTokenizer
-from .limits import MAX_TRAILER_BYTES
+from txproxy.errors import ProxyError
+from txproxy.wire.fields import Field, parse_trailers
+from txproxy.wire.heads import BAD_LINE_END
+from txproxy.wire.limits import MAX_TRAILER_BYTES
 
 _CHUNK_LINE = re.compile(
     # RFC 9112 section 7.1: 1*HEXDIG, then extensions `BWS ; BWS name [BWS = BWS (token / quoted-string)]`.
@@ -83,16 +84,14 @@ class UntilCloseReader:
 class ChunkedReader:
     """Reads chunks (RFC 9112 section 7.1) and the trailer section after them.
 
-    :param tokenizer: for the trailer section.
     :param error: raised for any fault in the framing.
     """
 
-    __slots__ = ("_buffer", "_error", "_extensions", "_left", "_state", "_tokenizer", "done", "rest", "trailers")
+    __slots__ = ("_buffer", "_error", "_extensions", "_left", "_state", "done", "rest", "trailers")
 
     _SIZE, _DATA, _DATA_END, _TRAILERS = range(4)
 
-    def __init__(self, tokenizer: FieldTokenizer, error: type[ProxyError]) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, error: type[ProxyError]) -> None:
         self._error = error
         self._buffer = b""
         self._state = self._SIZE
@@ -180,13 +179,14 @@ class ChunkedReader:
             self.done = True
             return start + 2
         end = data.find(b"\r\n\r\n", start)
-        if (end if end >= 0 else len(data)) - start > MAX_TRAILER_BYTES:
+        # While the end has not come, up to three of its bytes may have.
+        if (end if end >= 0 else len(data) - 3) - start > MAX_TRAILER_BYTES:
             raise self._error(f"trailer section of over {MAX_TRAILER_BYTES} bytes")
         if end < 0:
-            if data.count(b"\n", start) != data.count(b"\r\n", start):
+            if BAD_LINE_END.search(data, start):
                 raise self._error("a trailer line that does not end in CRLF")
             return -1
-        self.trailers, _ = self._tokenizer.tokenize(data[start : end + 4], self._error)
+        self.trailers = parse_trailers(data[start : end + 2], self._error)
         self.done = True
         return end + 4
 

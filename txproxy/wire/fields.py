@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 import httptools
 
-from ..errors import ProxyError
-from .grammar import OWS
+from txproxy.errors import ProxyError
+from txproxy.wire.grammar import OWS, is_field_value, is_token
 
 Field = tuple[bytes, bytes]
 """A field's name, as it was spelled, and its value without surrounding whitespace."""
@@ -58,8 +58,8 @@ class FieldTokenizer:
 
     def _renew(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
-        # A section is never followed by what llhttp would take for its body or for the next message.
-        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        # What Connection says of one message is no reason for the parser to refuse the next.
+        self._parser.set_dangerous_leniencies(lenient_keep_alive=True)
         self._feed = self._parser.feed_data
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -109,6 +109,23 @@ def _join_repeated(special: list[Field], error: type[ProxyError]) -> dict[bytes,
         else:
             joined[kind] += b", " + value
     return joined
+
+
+def parse_trailers(section: bytes, error: type[ProxyError]) -> list[Field]:
+    """Split a trailer section (RFC 9112 section 7.1.2).
+
+    They are not given to llhttp, which takes a Content-Length for one, also where it can only be left out.
+
+    :param section: field lines, each with its CRLF.
+    :raises error: if a line is not valid.
+    """
+    trailers = []
+    for line in section.split(b"\r\n")[:-1]:
+        name, colon, value = line.partition(b":")
+        if not colon or not is_token(name) or not is_field_value(value):
+            raise error(f"trailer field {line[:30]!r}")
+        trailers.append((name, value.strip(OWS)))
+    return trailers
 
 
 def write_fields(fields: list[Field]) -> bytes:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
-from .fields import UNDERSCORE, Field, write_fields
-from .grammar import is_field_value, split_list
-from .messages import ReplyHead, RequestHead
+from txproxy.wire.fields import UNDERSCORE, Field, write_fields
+from txproxy.wire.grammar import is_token, split_list
+from txproxy.wire.messages import ReplyHead, RequestHead
 
 _HOP_BY_HOP = frozenset(
     (
@@ -33,6 +33,7 @@ _CLIENT_CLAIMS = frozenset(
 _NEVER_NOMINATED = frozenset((b"content-length", b"host", b"via", b"date", *_CLIENT_CLAIMS))
 """Fields that Connection cannot name away: those that frame or address a message, and those that we set."""
 _REQUEST_ACTS = _HOP_BY_HOP | _CLIENT_CLAIMS | {UNDERSCORE, b"max-forwards", b"expect"}
+_HARMLESS_ACTS = frozenset((b"connection",))
 _REPLY_ACTS = _HOP_BY_HOP | {b"x-request-id"}
 _FORBIDDEN_TRAILERS = _HOP_BY_HOP | _NEVER_NOMINATED | frozenset(
     # RFC 9110 section 6.5.1: framing, routing, request modifiers, authentication, and what says how to read a body.
@@ -40,6 +41,8 @@ _FORBIDDEN_TRAILERS = _HOP_BY_HOP | _NEVER_NOMINATED | frozenset(
     b"pragma range set-cookie trailer vary www-authenticate".split()
 )
 _MAX_REQUEST_ID_BYTES = 128
+_MORE_IN_REQUEST_IDS = b":/=@+()[]{}"
+"""What ids of other makers hold beside tokens; nothing that would have to be escaped in a log."""
 
 LAST_VIA_ENTRIES = 9
 """A request that carries our name so often has gone in a circle: adding the tenth is refused."""
@@ -103,27 +106,33 @@ def write_request_head(
     :param host: value of Host, or None to keep the client's field where it stands.
     :param rules: the route's own changes, applied after all of ours.
     """
-    fields, known = request.fields, request.known
-    if (
-        host is None
-        and known.keys().isdisjoint(_REQUEST_ACTS)
-        and request.minor
-        and rules is PLAIN_RULES
-        and b"content-length" not in known
-    ):
-        return b"%b %b HTTP/1.1\r\n%b\r\nX-Forwarded-Host: %b%b%b\r\n\r\n" % (
-            request.method,
-            target,
-            write_fields(fields),
-            request.host,
-            hop.tail,
-            request_id,
-        )
+    if rules is PLAIN_RULES and host is None and not hop.trusted:
+        lines = request.lines
+        if lines is None:
+            lines = request.lines = _plain_lines(request)
+        if lines:
+            return b"%b %b HTTP/1.1\r\n%b%b%b\r\n\r\n" % (request.method, target, lines, hop.tail, request_id)
     kept = _kept_request_fields(request, host, hop.trusted, rules.allow_underscores)
     kept += _added_request_fields(request, hop, request_id, rules.forwarded)
     if rules.changes_fields:
         kept = apply_rules(kept, rules.remove, rules.set, rules.add)
     return b"%b %b HTTP/1.1\r\n%b\r\n\r\n" % (request.method, target, write_fields(kept))
+
+
+def _plain_lines(request: RequestHead) -> bytes:
+    """Return the field lines that need nothing but the end of a hop after them, or nothing if there is more to do."""
+    known, fields = request.known, request.fields
+    if not request.minor or request.host != known.get(b"host"):
+        return b""
+    if not known.keys().isdisjoint(_REQUEST_ACTS):
+        if known.keys() & _REQUEST_ACTS != _HARMLESS_ACTS or request.options != [b"keep-alive"]:
+            return b""
+        # Connection: keep-alive alone, as browsers send it.
+        fields = [field for field in fields if field[0].lower() != b"connection"]
+    length = known.get(b"content-length", b"")
+    if length[:1] == b"0" and length != b"0":
+        return b""
+    return b"%b\r\nX-Forwarded-Host: %b" % (write_fields(fields), request.host)
 
 
 def _kept_request_fields(request: RequestHead, host: bytes | None, trusted: bool, underscores: bool) -> list[Field]:
@@ -143,8 +152,10 @@ def _kept_request_fields(request: RequestHead, host: bytes | None, trusted: bool
         kept = _replaced(kept, b"content-length", b"%d" % request.content_length)
     if host is None and request.host != known.get(b"host", b""):
         host = request.host  # RFC 9112 section 3.2.2: the authority of an absolute-form target replaces Host.
-    if host is not None:
-        kept = _replaced(kept, b"host", host) if b"host" in known else [(b"Host", host), *kept]
+    if b"host" not in known:
+        kept.insert(0, (b"Host", host or b""))  # HTTP/1.0 needs none, but HTTP/1.1 upstream does.
+    elif host is not None:
+        kept = _replaced(kept, b"host", host)
     if b"max-forwards" in known and request.method in (b"TRACE", b"OPTIONS") and known[b"max-forwards"].isdigit():
         kept = _replaced(kept, b"max-forwards", b"%d" % max(0, int(known[b"max-forwards"][:9]) - 1))
     return kept
@@ -199,7 +210,7 @@ def apply_rules(
 def request_id_of(request: RequestHead) -> bytes | None:
     """Return the request id that a trusted peer sent, or None if it sent none that can be passed on."""
     value = request.known.get(b"x-request-id")
-    if not value or len(value) > _MAX_REQUEST_ID_BYTES or b" " in value or b"," in value or not is_field_value(value):
+    if not value or len(value) > _MAX_REQUEST_ID_BYTES or not is_token(value.translate(None, _MORE_IN_REQUEST_IDS)):
         return None
     return value
 
@@ -232,28 +243,41 @@ def write_reply_head(
 
     :param added: ready-made lines of the fields that we set, from CRLF to the empty line.
     """
-    fields, status = reply.fields, reply.status
-    if not reply.known.keys().isdisjoint(_REPLY_ACTS) or status == 204 or status < 200:
-        fields = _kept_reply_fields(reply)
-    if reply.known.get(b"content-length", b"")[:1] == b"0" and reply.known[b"content-length"] != b"0":
-        fields = _replaced(fields, b"content-length", b"%d" % int(reply.known[b"content-length"]))
     if rules is not NO_REPLY_RULES:
-        fields = apply_rules(fields, rules.remove, rules.set, rules.add)
-    return b"HTTP/1.1 %d %b\r\n%b%b" % (status, reply.reason, write_fields(fields), added if fields else added[2:])
+        fields = apply_rules(_kept_reply_fields(reply), rules.remove, rules.set, rules.add)
+        return _status_line(reply) + write_fields(fields) + (added if fields else added[2:])
+    lines = reply.lines
+    if lines is None:
+        fields = _kept_reply_fields(reply)
+        # `added` begins with the CRLF that ends a field line.
+        lines = reply.lines = _status_line(reply) + write_fields(fields) if fields else _status_line(reply)[:-2]
+    return lines + added
+
+
+def _status_line(reply: ReplyHead) -> bytes:
+    return b"HTTP/1.1 %d %b\r\n" % (reply.status, reply.reason)
 
 
 def _kept_reply_fields(reply: ReplyHead) -> list[Field]:
-    dropped: set[bytes] = set(_REPLY_ACTS.intersection(reply.known))
+    known, fields = reply.known, reply.fields
+    dropped: set[bytes] = set(_REPLY_ACTS.intersection(known))
     if reply.options:
         dropped.update(option for option in reply.options if option not in _NEVER_NOMINATED)
     if reply.status < 200 or reply.status == 204:
         dropped.add(b"content-length")  # RFC 9110 section 8.6
-    return [field for field in reply.fields if field[0].lower() not in dropped]
+    if dropped:
+        fields = [field for field in fields if field[0].lower() not in dropped]
+    length = known.get(b"content-length", b"")
+    if length[:1] == b"0" and length != b"0":
+        fields = _replaced(fields, b"content-length", b"%d" % int(length))
+    return fields
 
 
 def forwarded_trailers(trailers: list[Field]) -> list[Field]:
     """Return the trailer fields that may go on (RFC 9110 section 6.5.1)."""
-    return [field for field in trailers if field[0].lower() not in _FORBIDDEN_TRAILERS]
+    return [
+        field for field in trailers if UNDERSCORE not in field[0] and field[0].lower() not in _FORBIDDEN_TRAILERS
+    ]
 
 
 def write_last_chunk(trailers: list[Field]) -> bytes:

@@ -6,9 +6,9 @@ also where the RFC would let a recipient choose.
 
 from __future__ import annotations
 
-from ..errors import BadReply, BadRequest, ProxyError, UnsupportedCoding
-from .grammar import split_list
-from .messages import ReplyHead, RequestHead
+from txproxy.errors import BadReply, BadRequest, ProxyError, UnsupportedCoding
+from txproxy.wire.grammar import split_list
+from txproxy.wire.messages import ReplyHead, RequestHead
 
 _MAX_DIGITS = 18
 """Lengths of more digits pass 2**63 and what any peer can count."""

@@ -20,10 +20,10 @@ OWS = b" \t"
 """Optional whitespace (RFC 9110 section 5.6.3): these two bytes only, never what Unicode calls a space."""
 
 # RFC 3986 section 3.2.2: IP-literal, IPv4address or reg-name. Underscores stand in names of real machines,
-# so that nginx and HAProxy accept them too.
+# so that nginx and HAProxy accept them too. A comma may stand in a reg-name, but what has one is a list of hosts.
 _AUTHORITY = re.compile(
     rb"(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|\[v[0-9A-Fa-f]+\.[A-Za-z0-9\-._~!$&'()*+,;=:]+\]"
-    rb"|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::(?P<port>[0-9]{0,5}))?"
+    rb"|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+)(?::(?P<port>[0-9]{0,5}))?"
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..errors import (
+from txproxy.errors import (
     BadReply,
     BadRequest,
     ExpectationFailed,
@@ -12,18 +12,18 @@ from ..errors import (
     UnsupportedVersion,
     UriTooLong,
 )
-from . import framing
-from .fields import FieldTokenizer
-from .grammar import is_token, split_authority, split_list
-from .heads import check_sizes
-from .limits import REPLY_LIMITS, HeadLimits
-from .messages import ReplyHead, RequestHead
-from .target import check_target, is_plain, normal_path, split_absolute
+from txproxy.wire import framing
+from txproxy.wire.fields import FieldTokenizer
+from txproxy.wire.grammar import is_token, split_authority, split_list
+from txproxy.wire.heads import check_sizes
+from txproxy.wire.limits import REPLY_LIMITS, HeadLimits
+from txproxy.wire.messages import ReplyHead, RequestHead
+from txproxy.wire.target import check_target, escape_high_bytes, normal_path, plain_path, split_absolute
 
 _USUAL_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH"))
 _VERSION = re.compile(rb"HTTP/([0-9])\.([0-9])")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
-_SMALL_HEAD_BYTES = 8192
+_SLASH = 0x2F
 
 
 def parse_request_head(head: bytes, tokenizer: FieldTokenizer, limits: HeadLimits) -> RequestHead:
@@ -38,7 +38,7 @@ def parse_request_head(head: bytes, tokenizer: FieldTokenizer, limits: HeadLimit
     :raises ExpectationFailed: for an expectation besides 100-continue.
     """
     line_end = head.index(b"\r\n")
-    if len(head) > _SMALL_HEAD_BYTES or limits.head_bytes < len(head):
+    if len(head) > limits.small_bytes:
         check_sizes(head, limits, UriTooLong, HeadersTooLarge)
     method, target, minor = parse_request_line(head[:line_end], limits)
     fields, known = tokenizer.tokenize(head[line_end + 2 :], BadRequest)
@@ -84,12 +84,18 @@ def _minor_version(version: bytes) -> int:
 
 def _set_target(request: RequestHead) -> None:
     target, method = request.target, request.method
-    odd = not is_plain(target) and check_target(target)
+    if target[0] == _SLASH and method != b"CONNECT":
+        path = plain_path(target)
+        if path is not None:
+            request.path = path
+            return
+    odd = check_target(target)
+    target = request.target = escape_high_bytes(target)
     if method == b"CONNECT":
         if split_authority(target) is None:
             raise BadRequest("target of CONNECT is not an authority")
         request.path = b""
-    elif target[:1] == b"/":
+    elif target[0] == _SLASH:
         request.path, request.suspicious = normal_path(target)
     elif target == b"*":
         if method != b"OPTIONS":
@@ -100,8 +106,7 @@ def _set_target(request: RequestHead) -> None:
         bare = method == b"OPTIONS" and target.count(b"/") == 2 and b"?" not in target
         request.target = b"*" if bare else origin
         request.path, request.suspicious = (b"*", False) if bare else normal_path(origin)
-    if odd:
-        request.suspicious = True
+    request.suspicious = request.suspicious or odd
 
 
 def _set_authority(request: RequestHead) -> None:
@@ -138,7 +143,7 @@ def parse_reply_head(head: bytes, tokenizer: FieldTokenizer, method: bytes) -> R
     :raises BadReply: for anything that is malformed or ambiguous.
     """
     line_end = head.index(b"\r\n")
-    if len(head) > _SMALL_HEAD_BYTES:
+    if len(head) > REPLY_LIMITS.small_bytes:
         check_sizes(head, REPLY_LIMITS, BadReply, BadReply)
     found = _STATUS_LINE.fullmatch(head, 0, line_end)
     if found is None:

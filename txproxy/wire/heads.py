@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-from ..errors import BadRequest, HeadersTooLarge, ProxyError, UriTooLong
-from .limits import MAX_LEADING_BYTES, HeadLimits
+from txproxy.errors import BadRequest, HeadersTooLarge, ProxyError, UriTooLong
+from txproxy.wire.limits import MAX_LEADING_BYTES, HeadLimits
 
 END_OF_HEAD = b"\r\n\r\n"
 
 # A line end that is not CRLF (RFC 9112 section 2.2), a CR at the very end of what came so far excepted.
-_BAD_LINE_END = re.compile(rb"(?<!\r)\n|\r(?!\n)(?!\Z)")
+BAD_LINE_END = re.compile(rb"(?<!\r)\n|\r(?!\n)(?!\Z)")
 
 
 def check_sizes(head: bytes, limits: HeadLimits, line_error: type[ProxyError], section_error: type[ProxyError]) -> None:
@@ -43,7 +43,7 @@ class HeadGatherer:
     :param section_error: raised for a field section over its limits.
     """
 
-    __slots__ = ("_buffer", "_error", "_limits", "_line_checked", "_line_error", "_section_error", "_seen")
+    __slots__ = ("_buffer", "_error", "_limits", "_line_checked", "_line_error", "_line_has_ended", "_next_count", "_section_error", "_seen")
 
     def __init__(
         self,
@@ -58,6 +58,8 @@ class HeadGatherer:
         self._section_error = section_error
         self._buffer = bytearray()
         self._seen = 0
+        self._next_count = min(limits.small_bytes, limits.section_bytes) + 1
+        self._line_has_ended = False
         self._line_checked = False
 
     def __len__(self) -> int:
@@ -76,17 +78,23 @@ class HeadGatherer:
             head = bytes(buffer[: end + 4])
             check_sizes(head, self._limits, self._line_error, self._section_error)
             return head, bytes(buffer[end + 4 :])
-        if _BAD_LINE_END.search(buffer, max(0, self._seen - 1)):
+        if BAD_LINE_END.search(buffer, max(0, self._seen - 1)):
             raise self._error("a line that does not end in CRLF")
-        # Counting from the start again is done once per doubling at most, so that a head sent byte by byte
-        # costs no more than a few of its own lengths.
-        if len(buffer) > self._limits.line_bytes and len(buffer) >= 2 * self._seen or len(buffer) > self._most():
-            check_sizes(bytes(buffer), self._limits, self._line_error, self._section_error)
         self._seen = len(buffer)
+        # Counting from the start again is done once per doubling, so that a head sent byte by byte costs no more than
+        # a few of its own lengths; a line that has not ended needs no counting.
+        if len(buffer) >= self._next_count or self._line_is_too_long():
+            self._next_count = min(2 * len(buffer), self._limits.head_bytes + 1)
+            # A CR at the end is half of a line end, not a part of the line.
+            check_sizes(bytes(buffer).removesuffix(b"\r"), self._limits, self._line_error, self._section_error)
         return None
 
-    def _most(self) -> int:
-        return self._limits.head_bytes
+    def _line_is_too_long(self) -> bool:
+        limit = self._limits.line_bytes
+        if self._line_has_ended or len(self._buffer) <= limit + 1:
+            return False
+        self._line_has_ended = self._buffer.find(b"\r\n", 0, limit + 2) >= 0
+        return not self._line_has_ended
 
     def first_line(self) -> bytes | None:
         """Return the first line once, as soon as it is complete, so that it can be judged before the fields come."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 
-class HeadLimits(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class HeadLimits:
     """Limits of one message head, in bytes; what is equal to a limit passes."""
 
     line_bytes: int = 8192
@@ -15,11 +16,14 @@ class HeadLimits(NamedTuple):
     field_bytes: int = 16384
     """One field line without its CRLF."""
     fields: int = 128
+    head_bytes: int = field(init=False)
+    """The most that a head can hold: a line, a section, and the CRLFs of the line and of the end."""
+    small_bytes: int = field(init=False)
+    """A head of no more than this cannot be over any limit but that of the number of fields."""
 
-    @property
-    def head_bytes(self) -> int:
-        """The most that a head can hold: a line, a section, and the CRLFs of the line and of the end."""
-        return self.line_bytes + self.section_bytes + 4
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "head_bytes", self.line_bytes + self.section_bytes + 4)
+        object.__setattr__(self, "small_bytes", min(self.line_bytes, self.section_bytes, self.field_bytes))
 
 
 REPLY_LIMITS = HeadLimits(line_bytes=8192, section_bytes=65536, field_bytes=32768, fields=256)

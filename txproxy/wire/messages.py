@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .fields import Field
+from txproxy.wire.fields import Field
 
 
 class RequestHead:
@@ -17,6 +17,7 @@ class RequestHead:
         "hostname",
         "keep_alive",
         "known",
+        "lines",
         "method",
         "minor",
         "options",
@@ -50,6 +51,8 @@ class RequestHead:
         self.expects_continue = False
         self.options: list[bytes] | None = None
         """Connection options (RFC 9110 section 7.6.1), lower case; None without a Connection field."""
+        self.lines: bytes | None = None
+        """Field lines as they go upstream, up to X-Forwarded-Host, once a writer has made them; see ``forwarding``."""
 
     @property
     def has_body(self) -> bool:
@@ -69,6 +72,7 @@ class ReplyHead:
         "fields",
         "keep_alive",
         "known",
+        "lines",
         "minor",
         "options",
         "reason",
@@ -88,6 +92,15 @@ class ReplyHead:
         self.until_close = False
         self.keep_alive = minor >= 1
         self.options: list[bytes] | None = None
+        self.lines: bytes | None = None
+        """Status line and field lines as they go downstream, once a writer has made them; see ``forwarding``."""
+
+    def copy(self) -> ReplyHead:
+        """Return a reply head of one's own, whose fields may be changed."""
+        other = ReplyHead(self.status, self.reason, self.minor, list(self.fields), dict(self.known))
+        other.content_length, other.chunked, other.until_close = self.content_length, self.chunked, self.until_close
+        other.keep_alive, other.options = self.keep_alive, self.options
+        return other
 
     def __repr__(self) -> str:
         return f"<ReplyHead {self.status} {self.reason!r}>"

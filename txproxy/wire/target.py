@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 
-from ..errors import BadRequest
-from .grammar import split_authority
+from txproxy.errors import BadRequest
+from txproxy.wire.grammar import split_authority
 
 # Bytes that mean nothing but themselves: a target of these alone is its own normal form.
 _PLAIN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/-_~?=&+,;:@!$'()*"
-_PLAIN_OR_DOT = _PLAIN + b"."
 _FORBIDDEN = re.compile(rb"[\x00-\x20\x7f]")
 _ODD = re.compile(rb"#|%(?![0-9A-Fa-f]{2})|%00")
+_HIGH = re.compile(rb"[\x80-\xff]")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _SLASHES = re.compile(rb"//+")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -33,6 +33,19 @@ def check_target(target: bytes) -> bool:
     return _ODD.search(target) is not None
 
 
+def escape_high_bytes(target: bytes) -> bytes:
+    """Return a target with bytes above 0x7F as escapes: no grammar lets them stand as they are (RFC 3986 section 2)."""
+    return target if target.isascii() else _HIGH.sub(lambda found: b"%%%02X" % found.group()[0], target)
+
+
+def plain_path(target: bytes) -> bytes | None:
+    """Return the path of an origin-form target that is its own normal form, or None if it needs a closer look."""
+    rest = target.translate(None, _PLAIN)
+    if rest and (b"/." in target or rest.strip(b".")) or b"//" in target:
+        return None
+    return target.partition(b"?")[0] if b"?" in target else target
+
+
 def normal_path(target: bytes) -> tuple[bytes, bool]:
     """Return the normal form of an origin-form target's path, and whether it held dot segments.
 
@@ -42,10 +55,6 @@ def normal_path(target: bytes) -> tuple[bytes, bool]:
 
     :param target: origin-form, already checked.
     """
-    rest = target.translate(None, _PLAIN)
-    if not rest or (b"/." not in target and not rest.strip(b".")):
-        path = target.partition(b"?")[0]
-        return (_SLASHES.sub(b"/", path) if b"//" in path else path), False
     path = _ESCAPE.sub(_decode_unreserved, target.partition(b"?")[0])
     lenient = path.replace(b"%2F", b"/").replace(b"%5C", b"/").replace(b"\\", b"/")
     dotted = any(segment in (b".", b"..") for segment in lenient.split(b"/"))
@@ -86,8 +95,3 @@ def split_absolute(target: bytes) -> tuple[bytes, bytes]:
     if split_authority(authority) is None:
         raise BadRequest("target has no valid authority")
     return authority, path if path.startswith(b"/") else b"/" + path
-
-
-def is_plain(target: bytes) -> bool:
-    """Return whether a target needs no further check: only bytes that are allowed anywhere in it."""
-    return not target.translate(None, _PLAIN_OR_DOT)

@@ -39,7 +39,7 @@ class JudgedRequest:
     """How its body is delimited: ``"none"``, ``"length"`` or ``"chunked"``."""
     length: int = 0
     """Bytes that Content-Length declares; 0 otherwise."""
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
     """The body without its framing; cut at the judge's limit, see ``body_length``."""
     body_length: int = 0
     body_sha256: str = ""

@@ -22,7 +22,7 @@ from .backend import (
 )
 from .client import DEADLINE_S, Client, Exchanged, pieces_of, raw_exchange, wait_for
 from .judge import Judge, JudgedRequest, judge
-from .processes import PROJECT, PeerProxy, Process, ProxyProcess, haproxy, nginx
+from .processes import PROJECT, PeerProxy, Process, ProxyProcess, config_for, haproxy, nginx
 from .replies import NotHttp, Reply, read_replies
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "Reply",
     "by_target",
     "close_without_reply",
+    "config_for",
     "continuing",
     "delayed",
     "echo",

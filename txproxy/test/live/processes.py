@@ -164,6 +164,21 @@ class ProxyProcess(Process):
         return [json.loads(line) for line in lines()]
 
 
+def config_for(*backends: str, listener: str = "", route: str = "", cluster: str = "", more: str = "") -> str:
+    """Return the smallest configuration: one listener ``web``, one route, one cluster ``origin`` of these backends.
+
+    :param backends: addresses as ``host:port``.
+    :param listener: further keys of the listener, one a line; likewise ``route`` and ``cluster``.
+    :param more: further sections.
+    """
+    members = ", ".join(f'{{ address = "{address}" }}' for address in backends)
+    return (
+        f'[[listener]]\nname = "web"\naddress = "127.0.0.1:0"\n{listener}\n'
+        f'[[route]]\nname = "all"\ncluster = "origin"\n{route}\n'
+        f"[cluster.origin]\nbackends = [{members}]\n{cluster}\n{more}\n"
+    )
+
+
 def _can_connect(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
         return True

@@ -23,7 +23,7 @@ class Reply:
     status: int
     reason: bytes
     fields: list[tuple[bytes, bytes]]
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
     ended: str = "none"
     """How the body ended: ``none``, ``length``, ``chunked``, ``close``, or ``truncated`` before its end."""
     trailers: list[tuple[bytes, bytes]] = field(default_factory=list)

@@ -1,0 +1,94 @@
+"""What is done with exchanges that have ended: counted and logged, in batches, never on the way of a request.
+
+Each batch is small, so that it never holds up a reply for long.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from txproxy.exchange import Exchange
+from txproxy.observe.counters import Counters
+from txproxy.observe.log import Logger, shows_debug
+
+log = Logger()
+
+_BATCH = 50
+"""About 0.3 ms of work: nothing periodic may hold the reactor for 1 ms."""
+_WAIT_S = 0.02
+_MOST_WAITING = 100_000
+
+
+class Ending:
+    """Gathers exchanges that have ended and hands them on.
+
+    :param call_later: the reactor's.
+    :param counters: where they are counted.
+    :param write_lines: takes a batch for the access log, or None if there is no such log.
+    :param debug: takes each exchange while the debug log is shown.
+    """
+
+    def __init__(
+        self,
+        call_later: Callable[..., Any],
+        counters: Counters,
+        write_lines: Callable[[Sequence[Exchange]], None] | None,
+        debug: Callable[[Exchange], None],
+    ) -> None:
+        self._call_later = call_later
+        self._counters = counters
+        self._write_lines = write_lines
+        self._debug = debug
+        self._waiting: deque[Exchange] = deque()
+        self._call: Any = None
+
+    def ended(self, exchange: Exchange) -> None:
+        """Take an exchange that has ended."""
+        route = exchange.route
+        if route is not None and route.chain.on_end:
+            route.chain.end(exchange)
+        waiting = self._waiting
+        waiting.append(exchange)
+        if self._call is None:
+            self._call = self._call_later(_WAIT_S, self._turn)
+        elif len(waiting) == _BATCH:
+            # Exchanges that are let go soon are found in the processor's caches.
+            self._call_later(0, self._handle, _BATCH)
+
+    def _turn(self) -> None:
+        self._call = None
+        self._handle(_BATCH)
+        if self._waiting:
+            self._call = self._call_later(0, self._turn)
+
+    def _handle(self, most: int) -> None:
+        waiting = self._waiting
+        # A flood of refusals can end faster than it can be written down: then the oldest are only counted.
+        lost = max(0, len(waiting) - _MOST_WAITING)
+        for _ in range(lost):
+            self._counters.ended(waiting.popleft())
+        self._counters.log_lines_lost += lost
+        if not waiting:
+            return
+        batch = [waiting.popleft() for _ in range(min(most, len(waiting)))]
+        for exchange in batch:
+            self._counters.ended(exchange)
+        if self._write_lines is not None:
+            self._write_lines(batch)
+        if shows_debug():
+            for exchange in batch:
+                self._debug(exchange)
+
+    def flush(self) -> None:
+        """Handle all that wait; whoever reads the counters calls this first."""
+        while self._waiting:
+            self._handle(_BATCH)
+
+    def stop(self) -> None:
+        """Handle all that wait, and leave no call behind."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        self.flush()

@@ -1,0 +1,256 @@
+"""Tests for :mod:`txproxy.config.load`: golden pairs of text and model, and of text and errors."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from txproxy.config.load import ConfigError, load_data, load_text
+from txproxy.config.model import Backend, Cluster, Config, HeaderRules, Listener, Route
+from txproxy.config.problems import Problem
+from txproxy.test.config.helpers import MINIMAL, errors_of, load
+from txproxy.test.config.test_model import EXAMPLE
+
+MODELS: tuple[tuple[str, dict[str, str], Config], ...] = (
+    (
+        MINIMAL,
+        {},
+        Config(
+            listener=(Listener(name="web", address="127.0.0.1:8080"),),
+            route=(Route(name="all", cluster="api"),),
+            cluster={"api": Cluster(backends=(Backend(address="127.0.0.1:8081"),))},
+        ),
+    ),
+    (
+        "[[listener]]\nname = 'a'\naddress = 'unix:/run/${WHO}.sock'\nkeepalive_timeout_s = 5\nbody_timeout_s = 0.5\n",
+        {"WHO": "me"},
+        Config(
+            listener=(Listener(name="a", address="unix:/run/me.sock", keepalive_timeout_s=5.0, body_timeout_s=0.5),)
+        ),
+    ),
+    (
+        MINIMAL.replace("cluster = ", "request_headers = { set = { X-A = 'b' } }\nhost = 'literal:a:1'\ncluster = "),
+        {},
+        Config(
+            listener=(Listener(name="web", address="127.0.0.1:8080"),),
+            route=(
+                Route(name="all", cluster="api", host="literal:a:1", request_headers=HeaderRules(set={"X-A": "b"})),
+            ),
+            cluster={"api": Cluster(backends=(Backend(address="127.0.0.1:8081"),))},
+        ),
+    ),
+)
+
+ERRORS = (
+    ("", "f:1: listener: a configuration needs at least one listener (add a [[listener]] table)"),
+    ("a = [", "f:1: not valid TOML: Invalid value (at the end of the file)"),
+    ("# x\n\ny = 2 3\n", "f:3: not valid TOML: Expected newline or end of document after a statement (column 7)"),
+    ("x = " + "[" * 5000, "f:1: not valid TOML: nested too deeply"),
+    (
+        "\n[proxy]\nvia_nam = 'x'\n[poxy]\n" + MINIMAL,
+        "f:3: proxy.via_nam: unknown key (did you mean 'via_name'?)\nf:4: poxy: unknown key (did you mean 'proxy'?)",
+    ),
+    (
+        "[log]\nzzz = 1\n" + MINIMAL,
+        "f:2: log.zzz: unknown key (allowed: level, path, access, format)",
+    ),
+    ("listeners = []\n" + MINIMAL, "f:1: listeners: unknown key (did you mean 'listener'?)"),
+    (
+        MINIMAL
+        + "[proxy]\nbacklog = 'many'\nmax_connections = true\nshutdown_timeout_s = '3'\nvia_name = 3\nworkers = 1.0\n",
+        'f:12: proxy.backlog: must be a whole number, not "many"\n'
+        "f:13: proxy.max_connections: must be a whole number, not true\n"
+        'f:14: proxy.shutdown_timeout_s: must be a number, not "3"\n'
+        "f:15: proxy.via_name: must be a string, not 3\n"
+        "f:16: proxy.workers: must be a whole number, not 1.0",
+    ),
+    (
+        MINIMAL
+        + "[proxy]\nbacklog = 0\nshutdown_timeout_s = 0\ntrusted_proxies = '10.0.0.0/8'\n[log]\nlevel = 'warning'\n"
+        "path = ''\nformat = 3\n",
+        "f:12: proxy.backlog: 0 is out of range (allowed: at least 1)\n"
+        "f:13: proxy.shutdown_timeout_s: 0 is out of range (allowed: above 0)\n"
+        'f:14: proxy.trusted_proxies: must be an array, not "10.0.0.0/8"\n'
+        "f:16: log.level: \"warning\" is none of the words (allowed: debug, info, warn, error; did you mean 'warn'?)\n"
+        "f:17: log.path: must not be empty\n"
+        "f:18: log.format: 3 is none of the words (allowed: combined, json)",
+    ),
+    (
+        MINIMAL + "[proxy]\nshutdown_timeout_s = inf\n",
+        "f:12: proxy.shutdown_timeout_s: must be a finite number, not inf",
+    ),
+    (
+        "[[listener]]\naddress = 'a:70000'\n",
+        'f:1: listener[0].name: this key is needed\nf:2: listener[0].address: "70000" is not a port '
+        "(allowed: 0 to 65535)",
+    ),
+    (
+        MINIMAL.replace("{ address", "\n  { weight = 0, adress = 'a:1' },\n  { weight = 65536, address"),
+        "f:11: cluster.api.backends[0].address: this key is needed\n"
+        "f:11: cluster.api.backends[0].weight: 0 is out of range (allowed: at least 1)\n"
+        "f:11: cluster.api.backends[0].adress: unknown key (did you mean 'address'?)\n"
+        "f:12: cluster.api.backends[1].weight: 65536 is out of range (allowed: at most 65535)",
+    ),
+    (
+        MINIMAL.replace('[{ address = "127.0.0.1:8081" }]', "[]"),
+        "f:10: cluster.api.backends: must not be empty",
+    ),
+    (
+        MINIMAL.replace(
+            "cluster = ",
+            "path = 'v1'\nhosts = ['*']\nmethods = ['GE T']\nhost = 'kep'\nstrip_prefix = '=/a'\n"
+            "request_headers = { set = { host = 'x', 'X A' = 'y', X-B = \"z\\n\" }, remove = ['TE'], "
+            "add = { a = '', A = '' } }\n"
+            "cache = 3\nchoose = 5\nmax_body_bytes = -1\nheaders = { 'a:' = 'b' }\nupgrade = []\ncluster = ",
+        ),
+        'f:7: route[0].path: "v1" is not a path (allowed: /PREFIX, =/EXACT)\n'
+        'f:8: route[0].hosts[0]: "*" is not a host (leave the key out for any host; allowed: NAME, *.NAME)\n'
+        'f:9: route[0].methods[0]: "GE T" is not a token (allowed: letters, digits and !#$%&\'*+-.^_`|~)\n'
+        'f:10: route[0].host: "kep" is not a rule for Host (allowed: keep, backend, literal:NAME; '
+        "did you mean 'keep'?)\n"
+        'f:11: route[0].strip_prefix: "=/a" is not a prefix (allowed: /PREFIX)\n'
+        "f:12: route[0].request_headers.set.host: host frames the message or belongs to one connection, "
+        "no rule may touch it (the key 'host' of the route sets it)\n"
+        'f:12: route[0].request_headers.set."X A": "X A" is not a token (allowed: letters, digits and '
+        "!#$%&'*+-.^_`|~)\n"
+        "f:12: route[0].request_headers.set.X-B: a field value must not hold CR, LF, NUL or other control characters\n"
+        "f:12: route[0].request_headers.add: 'a' and 'A' are the same field\n"
+        "f:12: route[0].request_headers.remove[0]: TE frames the message or belongs to one connection, "
+        "no rule may touch it\n"
+        "f:13: route[0].cache: must be true, false or a table, not 3\n"
+        "f:14: route[0].choose: must be a string, not 5\n"
+        "f:15: route[0].max_body_bytes: -1 is out of range (allowed: at least 0)\n"
+        'f:16: route[0].headers."a:": "a:" is not a token (allowed: letters, digits and !#$%&\'*+-.^_`|~)\n'
+        "f:17: route[0].upgrade: unknown key (did you mean 'upgrades'?)",
+    ),
+    (
+        MINIMAL.replace("cluster = ", "path = '/a?b'\nchoose = 'pick'\nname_ = 1\nmax_body_bytes = 1.5\ncluster = "),
+        'f:7: route[0].path: "/a?b" has characters that no path has (write them as %XX; a query is not matched)\n'
+        'f:8: route[0].choose: "pick" is not the name of a function (allowed: MODULE:FUNCTION, site:FUNCTION)\n'
+        "f:9: route[0].name_: unknown key (did you mean 'name'?)\n"
+        "f:10: route[0].max_body_bytes: must be a whole number, not 1.5",
+    ),
+    (
+        "listener = 3\nroute = 'x'\ncluster = []\nproxy = []\ntls = 1\nstage = 2\nlog = ''\ninclude = 'x'\n",
+        "f:1: listener: must be an array, not 3\n"
+        'f:2: route: must be an array, not "x"\n'
+        "f:3: cluster: must be a table, not an array\n"
+        "f:4: proxy: must be a table, not an array\n"
+        "f:5: tls: must be a table, not 1\n"
+        "f:6: stage: must be a table, not 2\n"
+        'f:7: log: must be a table, not ""\n'
+        'f:8: include: must be an array, not "x"',
+    ),
+    (
+        MINIMAL + "[proxy]\nvia_name = '${NOT_SET}'\n[log]\npath = '${'\naccess = '${NOT_SET:-}'\n",
+        "f:12: proxy.via_name: the variable NOT_SET is not set (set it, or give a default as ${NOT_SET:-default})\n"
+        "f:14: log.path: '${' begins no variable (allowed: ${NAME}, ${NAME:-default}; write $${ for a plain ${)",
+    ),
+    (
+        MINIMAL.replace("api]", '"a b"]').replace('"api"', '"a b"'),
+        'f:7: route[0].cluster: "a b" is not a name (allowed: letters, digits and _.-, not beginning with . or -)\n'
+        'f:9: cluster."a b": "a b" is not a name (allowed: letters, digits and _.-, not beginning with . or -)',
+    ),
+)
+
+
+class LoadTextTests(SynchronousTestCase):
+    """From text to model, or to errors."""
+
+    def test_textsGiveTheirModels(self) -> None:
+        """Each right text gives exactly this model."""
+        for text, environ, config in MODELS:
+            self.assertEqual(load(text, environ).config, config)
+
+    def test_textsGiveTheirErrors(self) -> None:
+        """Each wrong text gives exactly these errors, all at once, with line and key path."""
+        for text, errors in ERRORS:
+            self.assertEqual(errors_of(text), errors.split("\n"))
+
+    def test_problemsCanBeTakenApart(self) -> None:
+        """An error carries each problem with its parts, for those who show it in another way."""
+        error = self.assertRaises(ConfigError, load_text, "x = 1\n" + MINIMAL, "f", {})
+        keys = "include, proxy, log, admin, listener, tls, route, cluster, cache, stage"
+        self.assertEqual(error.problems, (Problem("f", 1, "x", f"unknown key (allowed: {keys})"),))
+
+    def test_secretsAreNotShown(self) -> None:
+        """An error about a value that may be a credential does not show it."""
+        text = MINIMAL.replace("cluster = ", 'request_headers.set.Authorization = "s3cret\\n"\ncluster = ')
+        self.assertIn("must not hold CR", errors_of(text)[0])
+        self.assertNotIn("s3cret", errors_of(text)[0])
+
+
+class LoadDataTests(SynchronousTestCase):
+    """Configurations that Python code gives."""
+
+    def test_theModelIsCheckedLikeAFile(self) -> None:
+        """A model may name what does not exist or what is not served; its strings are final."""
+        listener = Listener(name="web", address="127.0.0.1:0")
+        route = Route(name="all", cluster="api", connect=True, headers={"X": "${NO}"})
+        error = self.assertRaises(ConfigError, load_data, Config(listener=(listener,), route=(route,)), "here", {})
+        self.assertEqual(
+            str(error).split("\n"),
+            [
+                "here: route[0].connect: connect = true is not supported yet",
+                'here: route[0].cluster: there is no cluster "api" (there is none)',
+            ],
+        )
+        config = Config(
+            listener=(listener,),
+            route=(Route(name="all", cluster="api", headers={"X": "${NO}"}),),
+            cluster={"api": Cluster(backends=(Backend(address="a:1"),))},
+        )
+        self.assertEqual(load_data(config, environ={}).config, config)
+
+    def test_tablesMayHoldSectionsAndTuples(self) -> None:
+        """Tables in the shape of TOML may be mixed with sections of the model."""
+        data = {
+            "listener": ({"name": "web", "address": "${A}:0"},),
+            "route": [Route(name="all", cluster="api")],
+            "cluster": {"api": {"backends": [Backend(address="a:1")]}},
+        }
+        config = load_data(data, environ={"A": "127.0.0.1"}).config
+        self.assertEqual(config.listeners[0].address, "127.0.0.1:0")
+        self.assertEqual(config.routes, (Route(name="all", cluster="api"),))
+        self.assertEqual(config.clusters["api"].backends, (Backend(address="a:1"),))
+
+
+def slots(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield every table or array in some tables with each of its keys or indexes."""
+    for key, part in list(value.items() if isinstance(value, dict) else enumerate(value)):
+        yield value, key
+        if isinstance(part, dict | list):
+            yield from slots(part)
+
+
+values = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.just("${X}:0")),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=2), st.dictionaries(st.one_of(st.text(max_size=3), st.integers()), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+
+
+class LoadDataProperties(SynchronousTestCase):
+    """Whatever stands in a configuration, it is loaded or refused."""
+
+    @given(st.data())
+    @settings(deadline=None, max_examples=200)
+    def test_nothingButConfigErrorIsRaised(self, data: st.DataObject) -> None:
+        """Any value at any place of the file with every key gives problems with file, path and message at most."""
+        tables = tomllib.loads(EXAMPLE)
+        for _ in range(data.draw(st.integers(1, 4))):
+            table, key = data.draw(st.sampled_from(list(slots(tables))))
+            table[key] = data.draw(values)
+        try:
+            load_data(tables, "f", {})
+        except ConfigError as error:
+            for problem in error.problems:
+                self.assertTrue(str(problem).startswith("f: "), problem)
+                self.assertNotIn("\n", str(problem))

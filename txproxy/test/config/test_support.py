@@ -1,0 +1,137 @@
+"""Tests for :mod:`txproxy.config.support`: keys that nothing serves yet."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from txproxy.config.problems import format_path
+from txproxy.config.support import NOT_YET, check_support
+from txproxy.config.validate import section_at
+from txproxy.test.config.helpers import MINIMAL, errors_of
+from txproxy.test.config.test_model import EXAMPLE
+
+REFUSED_OF_EXAMPLE = """\
+11: proxy.tunnel_shutdown_timeout_s
+21: admin
+32: listener[0].https_port
+39: listener[0].tls_handshake_timeout_s
+45: listener[0].h2_max_streams
+46: listener[0].h2_stream_window_bytes
+47: listener[0].h2_connection_window_bytes
+48: listener[0].h2_reset_budget
+55: listener[1].tls
+60: listener[2].protocol
+61: listener[2].cluster
+63: tls.main
+93: route[0].upgrades
+105: route[1].cache
+109: cluster.api.hash_key
+116: cluster.api.backends[2].backup
+118: cluster.api.dns_min_ttl_s
+119: cluster.api.dns_max_ttl_s
+122: cluster.api.tls.verify
+123: cluster.api.health
+137: cluster.api.passive
+142: cluster.api.breaker
+160: cluster.api.retry.idempotent_tries
+161: cluster.api.retry.budget
+162: cluster.api.retry.min_per_s
+163: cluster.api.retry.backoff_min_ms
+164: cluster.api.retry.backoff_max_ms
+165: cluster.api.retry.body_bytes
+170: cluster.api.timeouts.tunnel_idle_s
+178: cluster.db.send_proxy_protocol
+182: cluster.partner.tls.enabled
+182: cluster.partner.tls.server_name
+184: cache"""
+
+
+class SupportTests(SynchronousTestCase):
+    """What is refused, and what is not."""
+
+    def test_theExampleIsRefusedForNothingElse(self) -> None:
+        """The file with every key has no problem but the keys that are not served yet, each with its line."""
+        errors = errors_of(EXAMPLE)
+        self.assertEqual([error for error in errors if "is not supported yet" not in error], [])
+        self.assertEqual(
+            [": ".join(error.removeprefix("f:").split(": ")[:2]) for error in errors], REFUSED_OF_EXAMPLE.split("\n")
+        )
+
+    def test_everyLineOfTheTableNamesAKeyOfTheModel(self) -> None:
+        """A pattern that matches no key would refuse nothing."""
+        for row in NOT_YET:
+            parts = row.pattern.replace("[*]", ".0").replace("*", "name").split(".")
+            path = tuple(int(part) if part == "0" else part for part in parts)
+            section = section_at(path[:-1])
+            is_element = path[-1] == "name"
+            keys = {field.alias or name for name, field in section.model_fields.items()} if section else set()
+            self.assertTrue(is_element or path[-1] in keys, row.pattern)
+
+    def test_theValueThatMeansOffIsAccepted(self) -> None:
+        """A key may be written with its default if that means "off"."""
+        text = MINIMAL + (
+            'sticky = ""\nprotocol = "http1"\npanic = true\nslow_start_s = 0\nbalance = "weighted_round_robin"\n'
+            "tls = { enabled = false }\n[proxy]\nworkers = 1\nuser = ''\n[stage]\n[tls]\n"
+        )
+        self.assertEqual(errors_of(text), [])
+        inside = 'protocol = "http"\ntls = ""\nsni_clusters = {}\nredirect_https = false\n\n[[route]]\n'
+        inside += "upgrades = []\ncache = false\n"
+        self.assertEqual(errors_of(MINIMAL.replace("\n[[route]]\n", inside)), [])
+
+    def test_theMessageNamesKeyAndValue(self) -> None:
+        """The message says which key with which value, and what can be written instead."""
+        for raw, expected in (
+            (
+                {"proxy": {"workers": 0}},
+                "proxy.workers: workers = 0 is not supported yet (allowed: 1)",
+            ),
+            ({"admin": {}}, "admin: [admin] is not supported yet"),
+            ({"stage": {"limit": {}}}, "stage.limit: [stage.limit] is not supported yet"),
+            ({"route": [{"upgrades": ["websocket"]}]}, "route[0].upgrades: upgrades is not supported yet"),
+            ({"route": [{"cache": {}}]}, "route[0].cache: [route[0].cache] is not supported yet"),
+            (
+                {"cluster": {"a.b": {"balance": "my.mod:fn"}}},
+                'cluster."a.b".balance: balance = "my.mod:fn" is not supported yet '
+                "(allowed: round_robin, weighted_round_robin)",
+            ),
+            (
+                {"cluster": {"a": {"panic": False}}},
+                "cluster.a.panic: panic = false is not supported yet (allowed: true)",
+            ),
+            (
+                {"listener": [{}, {"address": "systemd:a"}]},
+                'listener[1].address: address = "systemd:a" is not supported yet '
+                "(allowed: HOST:PORT, [IPV6]:PORT, unix:/PATH)",
+            ),
+        ):
+            found = [f"{format_path(finding.path)}: {finding.message}" for finding in check_support(raw)]
+            self.assertEqual(found, [expected])
+
+    def test_valuesThatAreNotValidAreLeftToTheModel(self) -> None:
+        """A word that is no balancing policy at all is an error of its own, with the nearest one."""
+        text = MINIMAL + 'balance = "round_robbin"\nprotocol = "h3"\n'
+        self.assertEqual(
+            errors_of(text),
+            [
+                'f:11: cluster.api.balance: "round_robbin" is not a balancing policy (allowed: round_robin, '
+                "weighted_round_robin, least_connections, ip_hash, random, p2c, ewma, ring_hash, MODULE:FUNCTION; "
+                "did you mean 'round_robin'?)",
+                'f:12: cluster.api.protocol: "h3" is none of the words (allowed: http1, h2)',
+            ],
+        )
+
+    def test_whatIsRefusedHasNoOtherProblem(self) -> None:
+        """A mistake inside of a section that is refused is not worth a line."""
+        text = MINIMAL + "[cluster.api.health]\nintervall = 'x'\n[cache]\nmax_bytes = 'x'\n"
+        self.assertEqual(
+            errors_of(text),
+            [
+                "f:11: cluster.api.health: [cluster.api.health] is not supported yet",
+                "f:13: cache: [cache] is not supported yet",
+            ],
+        )
+
+    def test_rawTablesOfAnyTypePass(self) -> None:
+        """Wrong types are not the business of this table."""
+        for raw in ({"listener": 3, "cluster": [], "proxy": "x", "tls": 1}, {"listener": [1], "cluster": {"a": 2}}):
+            self.assertEqual(check_support(raw), [])

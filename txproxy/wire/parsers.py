@@ -1,0 +1,94 @@
+"""Parsers that remember: a head that came before, byte for byte, is not understood anew.
+
+Clients poll, browsers repeat themselves and backends send the same fields for a second at a time. What is remembered is
+the model, which nobody changes in place. A head is remembered when it comes for the second time, so that heads that
+never repeat cost one look-up and fill no memory; both memories are bounded, and simply emptied when they are full.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from txproxy.wire.fields import FieldTokenizer
+from txproxy.wire.h1 import parse_reply_head, parse_request_head
+from txproxy.wire.limits import HeadLimits
+from txproxy.wire.messages import ReplyHead, RequestHead
+
+_MOST_HEADS = 512
+_MOST_HEAD_BYTES = 1024
+_MOST_SEEN = 4096
+
+T = TypeVar("T")
+
+
+class _Memory(Generic[T]):
+    """Models by the bytes that they were made from."""
+
+    __slots__ = ("_seen", "models")
+
+    def __init__(self) -> None:
+        self.models: dict[bytes, T] = {}
+        # Only hashes: two heads that share one are remembered a little early, and nothing else comes of it.
+        self._seen: set[int] = set()
+
+    def learn(self, head: bytes, model: T) -> None:
+        """Remember a model if its head has been seen before."""
+        seen, number = self._seen, hash(head)
+        if number not in seen:
+            if len(seen) >= _MOST_SEEN:
+                seen.clear()
+            seen.add(number)
+        elif len(head) <= _MOST_HEAD_BYTES:
+            if len(self.models) >= _MOST_HEADS:
+                self.models.clear()
+            self.models[head] = model
+
+
+class RequestParser:
+    """Understands the request heads of one listener.
+
+    :param tokenizer: for field sections.
+    :param limits: what a head may hold.
+    """
+
+    def __init__(self, tokenizer: FieldTokenizer, limits: HeadLimits) -> None:
+        self.tokenizer = tokenizer
+        self.limits = limits
+        self._memory: _Memory[RequestHead] = _Memory()
+        self._recall = self._memory.models.get
+
+    def parse(self, head: bytes) -> RequestHead:
+        """Understand one request head; see ``h1.parse_request_head`` for what is raised.
+
+        :return: a model that others may hold too: it must not be changed.
+        """
+        request = self._recall(head)
+        if request is None:
+            request = parse_request_head(head, self.tokenizer, self.limits)
+            self._memory.learn(head, request)
+        return request
+
+
+class ReplyParser:
+    """Understands the reply heads of backends.
+
+    :param tokenizer: for field sections.
+    """
+
+    def __init__(self, tokenizer: FieldTokenizer) -> None:
+        self.tokenizer = tokenizer
+        self._memory: _Memory[ReplyHead] = _Memory()
+        self._recall = self._memory.models.get
+
+    def parse(self, head: bytes, method: bytes) -> ReplyHead:
+        """Understand one reply head; see ``h1.parse_reply_head`` for what is raised.
+
+        :return: a model that others may hold too: it must not be changed, but may be copied.
+        """
+        if method == b"HEAD":  # The same bytes mean another length.
+            return parse_reply_head(head, self.tokenizer, method)
+        reply = self._recall(head)
+        if reply is None:
+            reply = parse_reply_head(head, self.tokenizer, method)
+            self._memory.learn(head, reply)
+        return reply
