@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def show(outcomes: Sequence[Outcome]) -> None:
     """Print the tables of all outcomes."""
     for outcome in outcomes:
-        say(f"\n{outcome.scenario.name} (medians; spread of the first figure)")
+        say(f"\n{outcome.scenario.name} (medians; spread of the main figure)")
         say(report.scenario_table(outcome))
         for name, reason in outcome.absent.items():
             say(f"{name}: {reason}")

@@ -23,11 +23,11 @@ def medians(outcome: Outcome) -> dict[str, dict[str, float]]:
     return result
 
 
-def spread(outcome: Outcome, name: str) -> float:
-    """Return the distance of the furthest rounds of the main figure, as a share of the median."""
+def spread(outcome: Outcome, name: str) -> float | None:
+    """Return the distance of the furthest rounds of the main figure, as a share of the median; None for one round."""
     main = [sample.values[outcome.scenario.main] for sample in outcome.samples[name] if not sample.errors]
     middle = statistics.median(main)
-    return (max(main) - min(main)) / abs(middle) if middle else 0.0
+    return (max(main) - min(main)) / abs(middle) if middle and len(main) > 1 else None
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
@@ -51,7 +51,8 @@ def scenario_table(outcome: Outcome) -> str:
         taken = outcome.samples[name]
         valid = sum(1 for sample in taken if not sample.errors)
         cells = [f"{figures[column.key]:,.{column.digits}f}" if column.key in figures else "-" for column in columns]
-        rows.append([name, *cells, f"{spread(outcome, name):.0%}", f"{valid}/{len(taken)}"])
+        share = spread(outcome, name)
+        rows.append([name, *cells, "-" if share is None else f"{share:.0%}", f"{valid}/{len(taken)}"])
     for name in outcome.samples:
         if name not in medians(outcome):
             rows.append([name, *("INVALID" for _ in columns), "-", f"0/{len(outcome.samples[name])}"])
@@ -69,7 +70,7 @@ def ratios(outcome: Outcome) -> dict[str, float]:
     return {
         name: figures[OURS][main] / values[main]
         for name, values in figures.items()
-        if name != OURS and values[main] > 0
+        if name != OURS and values[main] > 0 and figures[OURS][main] >= 0
     }
 
 

@@ -42,7 +42,6 @@ class Exchange:
         "reply",
         "replied_at",
         "request",
-        "retry_refused",
         "route",
         "server",
         "started_at",
@@ -88,8 +87,6 @@ class Exchange:
         self.tries = 0
         """Backends that were tried."""
         self.backends_tried: tuple[Any, ...] = ()
-        self.retry_refused = ""
-        """Why a failed try was not followed by another, where that is worth a word."""
         self.connection_replaced = False
         """An idle connection turned out to be dead and the request was sent again on a new one."""
         self.head_sent = False
@@ -102,14 +99,24 @@ class Exchange:
     def timings(self) -> tuple[float, float, float, float, float]:
         """Return seconds spent in the queue, connecting, waiting for the reply, transferring it, and in total.
 
-        The first four add up to the last. A phase that was not reached took no time.
+        The first four add up to the last. Whatever it did when it ended took the rest of its time; an exchange that no
+        backend was sought for spent all of it on its reply.
         """
-        start = self.started_at
-        connect = self.connect_at if self.connect_at > start else start
-        leased = self.leased_at if self.leased_at > connect else connect
-        replied = self.replied_at if self.replied_at > leased else leased
-        end = self.ended_at if self.ended_at > replied else replied
-        return connect - start, leased - connect, replied - leased, end - replied, end - start
+        start, connect, leased, replied, end = (
+            self.started_at,
+            self.connect_at,
+            self.leased_at,
+            self.replied_at,
+            self.ended_at,
+        )
+        total = end - start
+        if connect == NOT_YET:
+            return (total, 0.0, 0.0, 0.0, total) if self.backend is not None else (0.0, 0.0, 0.0, total, total)
+        if leased == NOT_YET:
+            return connect - start, end - connect, 0.0, 0.0, total
+        if replied == NOT_YET:
+            return connect - start, leased - connect, end - leased, 0.0, total
+        return connect - start, leased - connect, replied - leased, end - replied, total
 
     def __repr__(self) -> str:
         state = f"ended {self.end_reason}" if self.ended else f"status {self.status}, tries {self.tries}"

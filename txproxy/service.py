@@ -134,7 +134,7 @@ class ProxyService(Service):
     def _tick(self) -> None:
         assembled = self.assembled
         assert assembled is not None
-        for item in assembled.deadlines.expire(self._clocks.monotonic()):
+        for item in assembled.deadlines.due(self._clocks.monotonic()):
             try:
                 item.deadline_passed()  # type: ignore[attr-defined]
             except Exception:

@@ -47,6 +47,8 @@ class Http1Connection(ReplyingConnection):
         self._buffer = b""
         """What came after the current request."""
         self._busy = False
+        self._empty_bytes = 0
+        """Of empty lines since the last request."""
         self._linger_bytes = 0
         self._read_closed = False
         """The client has said that it sends no more."""
@@ -201,7 +203,7 @@ class Http1Connection(ReplyingConnection):
         gatherer = self._gatherer
         if gatherer is None:
             if data[0] == _CR:
-                data = skip_empty_lines(data)
+                data = self._skip_empty_lines(data)
             end = data.find(END_OF_HEAD) + 4
             if end == 3:
                 if data:
@@ -224,21 +226,27 @@ class Http1Connection(ReplyingConnection):
             return b""
         head, rest = found
         if head[0] == _CR:
-            head = skip_empty_lines(head)
-            if not head.endswith(END_OF_HEAD):
-                # It was nothing but empty lines: what follows is the request's first line, if it may follow at all.
-                if len(rest) == 0 or rest[0] != _CR:
-                    self._gatherer = None
-                    return rest
-                raise BadRequest(f"over {MAX_LEADING_BYTES} bytes of empty lines before the request line")
+            head = self._skip_empty_lines(head)
+            if not head:
+                self._gatherer = None
+                return rest
         started_at, self._head_started_at = self._head_started_at, 0.0
         self._gatherer = None
         return self._start(head, rest, started_at)
+
+    def _skip_empty_lines(self, data: bytes) -> bytes:
+        """Skip the empty lines before a request, however many pieces they come in."""
+        after = skip_empty_lines(data)
+        self._empty_bytes += len(data) - len(after)
+        if self._empty_bytes > MAX_LEADING_BYTES:
+            raise BadRequest("empty lines before the request line")
+        return after
 
     def _start(self, head: bytes, rest: bytes, started_at: float) -> bytes:
         site = self.site
         request = site.parser.parse(head)
         self.requests += 1
+        self._empty_bytes = 0
         if self.hop.trusted:
             exchange = Exchange(request_id_of(request) or site.next_id(), request, self, started_at)
             exchange.client_address = site.client_of(self.peer, request)

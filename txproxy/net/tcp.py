@@ -79,9 +79,12 @@ class Server(tcp.Server, EagerConnection):  # type: ignore[misc]
         return f"{EagerConnection.logPrefix(self)},{self.sessionno},{self.hostname}"
 
     def __repr__(self) -> str:
-        protocol = getattr(self, "protocol", None)
-        port = getattr(self.server, "_realPortNumber", None)
-        return f"<{type(protocol).__name__} #{self.sessionno} on {port}>"
+        if self.server is None and self.connected:
+            where = self.socket.getsockname()
+            port = where[1] if isinstance(where, tuple) else where
+        else:
+            port = getattr(self.server, "_realPortNumber", None)
+        return f"<{type(getattr(self, 'protocol', None)).__name__} #{self.sessionno} on {port}>"
 
     def getHost(self) -> IPv4Address | IPv6Address:
         """@return: this side's address."""

@@ -109,7 +109,6 @@ class JsonFormatter:
             "cluster": exchange.cluster.name if exchange.cluster is not None else None,
             "backend": exchange.backend.name if exchange.backend is not None else None,
             "tries": exchange.tries,
-            "retry": exchange.retry_refused or None,
             "cache": None,
             "queue_ms": queue,
             "connect_ms": connect,

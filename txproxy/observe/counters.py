@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from txproxy.exchange import Exchange
+from txproxy.wire.fields import UNDERSCORE
 
 
 class Counters:
@@ -32,6 +33,7 @@ class Counters:
         self.accept_pauses = 0
         self.refused_per_ip = 0
         self.underscores_dropped = 0
+        """Requests with fields that were left out for the underscore in their names."""
         self.log_lines_lost = 0
 
     def ended(self, exchange: Exchange) -> None:
@@ -39,6 +41,9 @@ class Counters:
         self.outcomes[exchange.status, exchange.end_reason] += 1
         self.bytes_in += exchange.bytes_in
         self.bytes_out += exchange.bytes_out
+        request = exchange.request
+        if request is not None and UNDERSCORE in request.known and exchange.route is not None:
+            self.underscores_dropped += not exchange.route.request_rules.allow_underscores
         if exchange.tries > 1:
             self.retries += exchange.tries - 1
 

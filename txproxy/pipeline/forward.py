@@ -41,8 +41,6 @@ class Forward:
             exchange.tries += 1
         exchange.backend = backend
         now = self._clock()
-        if exchange.connect_at == NOT_YET:
-            exchange.connect_at = now
         unsafe = exchange.request.method not in retries.IDEMPOTENT  # type: ignore[union-attr]
         while (connection := backend.lease(exchange, self, now, fresh)) is not None:
             # What is not idempotent cannot be sent again, so it is worth a system call to see that the backend has
@@ -50,13 +48,17 @@ class Forward:
             if unsafe and connection.is_stale():
                 connection.discard()
                 continue
+            if exchange.connect_at == NOT_YET:
+                exchange.connect_at = now
             exchange.leased_at = now
             self._send(exchange, connection)
             return
 
     def leased(self, exchange: Exchange, connection: Any) -> None:
         """Send the request: the exchange has waited for this connection."""
-        exchange.leased_at = self._clock()
+        exchange.leased_at = now = self._clock()
+        if exchange.connect_at == NOT_YET:
+            exchange.connect_at = now
         try:
             self._send(exchange, connection)
         except Exception:

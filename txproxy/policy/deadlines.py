@@ -7,6 +7,7 @@ it was last brought nearer. Looking too early costs one look; a timer per reques
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 NEVER = float("inf")
@@ -53,25 +54,32 @@ class Deadlines:
 
     def expire(self, now: float) -> list[Expiring]:
         """Return the items whose deadlines have passed; they are watched no more until a new deadline is set."""
+        return list(self.due(now))
+
+    def due(self, now: float) -> Iterator[Expiring]:
+        """Yield the items whose deadlines have passed, each looked at only when its turn comes.
+
+        So what is done for one may forget another, or give it a new deadline, before that one's turn.
+        """
         tick = int(now / self.tick_s)
         # After a long pause the ticks between are many and the buckets few.
         if self._last_tick is None or tick - self._last_tick > len(self._buckets):
-            due = sorted(number for number in self._buckets if number <= tick)
+            numbers = sorted(number for number in self._buckets if number <= tick)
         else:
-            due = [number for number in range(self._last_tick + 1, tick + 1) if number in self._buckets]
+            numbers = [number for number in range(self._last_tick + 1, tick + 1) if number in self._buckets]
         self._last_tick = tick
-        expired: list[Expiring] = []
-        for number in due:
+        for number in numbers:
             for item in self._buckets.pop(number):
-                self._look(item, now, expired)
-        return expired
+                if self._has_expired(item, now):
+                    yield item
 
-    def _look(self, item: Expiring, now: float, expired: list[Expiring]) -> None:
+    def _has_expired(self, item: Expiring, now: float) -> bool:
         if item.look_at > now:
-            return  # Forgotten, or another look is planned that comes later than this one.
+            return False  # Forgotten, or another look is planned that comes later than this one.
         item.look_at = NEVER
         if item.deadline <= now:
             item.deadline = NEVER
-            expired.append(item)
-        elif item.deadline < NEVER:
+            return True
+        if item.deadline < NEVER:
             self.watch(item)
+        return False

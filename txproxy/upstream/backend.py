@@ -77,6 +77,8 @@ class Backend:
         if todo.dials:
             # Its own connection is being made: that has a timeout and an error of its own.
             waiter.deadline = NEVER
+            if exchange.connect_at < 0:
+                exchange.connect_at = now
         else:
             pool.stats.queued += 1
             self.deadlines.watch(waiter)

@@ -242,10 +242,12 @@ def write_reply_head(
     """Return the head that goes to a client.
 
     :param added: ready-made lines of the fields that we set, from CRLF to the empty line.
+    :param rules: the route's own changes, applied after ours.
     """
     if rules is not NO_REPLY_RULES:
-        fields = apply_rules(_kept_reply_fields(reply), rules.remove, rules.set, rules.add)
-        return _status_line(reply) + write_fields(fields) + (added if fields else added[2:])
+        ours = [(name, value) for line in added.split(b"\r\n") if line for name, _, value in [line.partition(b": ")]]
+        fields = apply_rules(_kept_reply_fields(reply) + ours, rules.remove, rules.set, rules.add)
+        return b"%b%b\r\n\r\n" % (_status_line(reply), write_fields(fields)) if fields else _status_line(reply) + b"\r\n"
     lines = reply.lines
     if lines is None:
         fields = _kept_reply_fields(reply)

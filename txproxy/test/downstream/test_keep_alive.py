@@ -169,16 +169,15 @@ class PipeliningTests(TalkCase):
 
     def test_muchWaits(self) -> None:
         """At most some 64 KiB of later requests are read before the reply to the first is out."""
-        dialogue = self.proxy()
+        dialogue = self.proxy(listener="keepalive_requests = 100000", cluster="pool.max_requests = 100000")
         client, backend = self.busy(dialogue)
         client.says(GET * (300_000 // len(GET)))
         self.assertFalse(client.transport.is_reading)
         self.assertGreater(len(client.transport.arriving), 100_000)
-        dialogue.script("10.0.0.1:80", OK)
         count = 1
         backend.says(OK)
-        while (got := backend.gets()) and count < 300_000 // len(GET) + 2:
-            count += got.count(b"GET ")
+        while backend.gets().startswith(b"GET "):
+            count += 1
             backend.says(OK)
         self.assertEqual(count, 1 + 300_000 // len(GET))
         self.assertEqual(client.gets().count(b"200 OK"), count)
