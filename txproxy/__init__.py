@@ -13,7 +13,7 @@ __version__: str = _incremental.public()
 
 
 def build(config: Any, reactor: Any) -> ProxyService:
-    """Return the proxy as a service; see ``txproxy.service.build``."""
+    """Return the proxy as a service for embedding; see ``txproxy.service.build``."""
     from txproxy.service import build as build_service  # so that importing txproxy imports nothing of it
 
     return build_service(config, reactor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from twisted.application.service import Service
@@ -68,6 +69,7 @@ class Demo:
         for number in range(_BACKENDS):
             site = Site(_Page(chr(ord("a") + number)))
             site.noisy = False
+            site.log = lambda request: None
             self._ports.append(reactor.listenTCP(0, site, interface="127.0.0.1"))
         self.addresses = [f"127.0.0.1:{port.getHost().port}" for port in self._ports]
 
@@ -88,19 +90,25 @@ def _say_what_to_try(url: str) -> None:
         f"  curl -N {url}/events   an event each second, as it comes\n"
         f"  curl -d hello {url}/   a body\n"
         "Ctrl-C stops.\n",
+        file=sys.__stdout__,
         flush=True,
     )
 
 
 class _DemoService(Service):
     name = "txproxy"
+    log_file: Any = None
 
     def __init__(self, proxy: Any, ports: list[Any]) -> None:
         self._proxy = proxy
         self._ports = ports
         self.config = proxy.config
         self.cut_short = proxy.cut_short
-        self.reopen_logs = proxy.reopen_logs
+
+    def reopen_logs(self) -> None:
+        """Open the proxy's logs anew."""
+        self._proxy.log_file = self.log_file
+        self._proxy.reopen_logs()
 
     def privilegedStartService(self) -> None:
         """Bind the proxy's port."""

@@ -51,16 +51,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_quick_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-l", "--listen", default="0.0.0.0", metavar="ADDR", help="address to listen on (%(default)s)")
-    parser.add_argument("-p", "--port", type=int, default=8080, metavar="N", help="port to listen on (%(default)s)")
+    parser.add_argument("-l", "--listen", metavar="ADDR", help="address to listen on (0.0.0.0)")
+    parser.add_argument("-p", "--port", type=int, metavar="N", help="port to listen on; 0: any free one (8080)")
     parser.add_argument(
         "-b", "--backend", action="append", default=[], metavar="HOST[:PORT]", help="may be repeated (127.0.0.1)"
     )
-    parser.add_argument("-P", "--backend-port", type=int, default=8081, metavar="N", help="if -b names none (8081)")
-    parser.add_argument("--mode", default="http", help="http or tcp (%(default)s)")
-    parser.add_argument("--balance", default="round_robin", metavar="NAME", help="how to choose (%(default)s)")
-    parser.add_argument("--log-level", metavar="LEVEL", help="debug, info, warn or error")
-    parser.add_argument("--log-file", metavar="FILE", help="access log, instead of standard output")
+    parser.add_argument("-P", "--backend-port", type=int, metavar="N", help="port of backends that name none (8081)")
+    parser.add_argument("--mode", help="http or tcp (http)")
+    parser.add_argument("--balance", metavar="NAME", help="how backends are chosen (round_robin)")
+    parser.add_argument("--log-level", metavar="LEVEL", help="debug, info, warn or error (info)")
+    parser.add_argument("--log-file", metavar="FILE", help="application log, instead of standard error")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -101,7 +101,7 @@ def _serve(service: Any, reactor: Any, pidfile: str | None) -> int:
     from txproxy.application_log import start_logging
 
     try:
-        start_logging(service.config.log.path)
+        service.log_file = start_logging(service.config.log.path)
         service.privilegedStartService()
         service.startService()
     except (CannotListenError, OSError) as error:

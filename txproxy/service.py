@@ -10,11 +10,12 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.task import LoopingCall
 from twisted.python import usage
 
+from txproxy.application_log import ReopenableFile, start_logging
 from txproxy.assembly import Assembled, Clocks, assemble
 from txproxy.config.address import parse_address
-from txproxy.config.load import load_file
+from txproxy.config.load import Loaded, load_file
 from txproxy.config.model import Config
-from txproxy.config.problems import ConfigError
+from txproxy.config.problems import ConfigError, Problem
 from txproxy.config.quick import quick_config
 from txproxy.downstream.site import Site
 from txproxy.errors import ShuttingDown
@@ -49,6 +50,8 @@ class ProxyService(Service):
     ) -> None:
         self.config = config
         self.ports: dict[str, Any] = {}
+        self.log_file: ReopenableFile | None = None
+        """Of the application log, if it is ours to reopen."""
         self.assembled: Assembled | None = None
         self._reactor = reactor
         self._functions = functions or {}
@@ -200,7 +203,12 @@ class ProxyService(Service):
             self._cut_short()
 
     def reopen_logs(self) -> None:
-        """Open the access log anew: its file was moved away."""
+        """Open the logs anew: their files were moved away."""
+        if self.log_file is not None:
+            try:
+                self.log_file.reopen()
+            except OSError as reason:
+                log.error("the application log cannot be opened anew: {reason}", reason=reason)
         if self.assembled is not None and self.assembled.access_log is not None:
             self.assembled.ending.flush()
             self.assembled.access_log.reopen()
@@ -228,14 +236,15 @@ def _reachable(port: Any) -> str:
     return shown.replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]")
 
 
-def build(config: Config, reactor: Any, functions: Mapping[str, Callable[..., Any]] | None = None) -> ProxyService:
+def build(config: Config | Loaded, reactor: Any) -> ProxyService:
     """Return the service for a configuration, for embedding in another application.
 
-    :param config: from ``txproxy.config.load`` or made of models.
+    :param config: what ``txproxy.config.load`` returns, with the users' functions in it; or a model without any.
     :param reactor: the one to run on.
-    :param functions: users' functions, by the reference that the configuration has for them.
     """
-    return ProxyService(config, reactor, functions)
+    if isinstance(config, Loaded):
+        return ProxyService(config.config, reactor, config.functions)
+    return ProxyService(config, reactor)
 
 
 class Options(usage.Options):
@@ -252,14 +261,15 @@ class Options(usage.Options):
     )
     optParameters = (
         ("config", "c", None, "Configuration: a TOML file, or a Python site file ending in .py."),
-        ("listen", "l", "0.0.0.0", "Address to listen on."),
-        ("port", "p", 8080, "Port to listen on; 0 for any free one.", int),
-        ("backend-port", "P", 8081, "Port of backends that name none.", int),
-        ("mode", None, "http", "http, or tcp to pass bytes through."),
-        ("balance", None, "round_robin", "How backends are chosen."),
-        ("log-level", None, None, "debug, info, warn or error."),
-        ("log-file", None, None, "File of the access log instead of standard output."),
+        ("listen", "l", None, "Address to listen on. [default: 0.0.0.0]"),
+        ("port", "p", None, "Port to listen on; 0 for any free one. [default: 8080]", int),
+        ("backend-port", "P", None, "Port of backends that name none. [default: 8081]", int),
+        ("mode", None, None, "http, or tcp to pass bytes through. [default: http]"),
+        ("balance", None, None, "How backends are chosen. [default: round_robin]"),
+        ("log-level", None, None, "debug, info, warn or error. [default: info]"),
+        ("log-file", None, None, "File that the application log goes to as well."),
     )
+    opt_h = usage.Options.opt_help
 
     def __init__(self) -> None:
         super().__init__()
@@ -285,30 +295,44 @@ class Options(usage.Options):
             raise SystemExit(0)
 
 
+_QUICK = {
+    "listen": "listen",
+    "port": "port",
+    "backends": "backends",
+    "backend-port": "backend_port",
+    "mode": "mode",
+    "balance": "balance",
+    "log-level": "log_level",
+    "log-file": "log_file",
+}
+"""Flags of the quick mode, and what ``quick_config`` calls them."""
+
+
 def configure(options: Mapping[str, Any]) -> tuple[Config, dict[str, Callable[..., Any]]]:
     """Return the configuration that a command line asks for, and the users' functions in it.
 
+    :param options: by the flags' long names; what is None or empty was not given.
     :raises ConfigError: with every error in it.
     """
+    given = {flag: options[flag] for flag in _QUICK if options.get(flag)}
+    if options.get("port") == 0:
+        given["port"] = 0
     if options.get("config"):
+        if given:
+            places = (Problem("command line", 0, f"--{flag.rstrip('s')}", _NOT_WITH_A_FILE) for flag in given)
+            raise ConfigError(tuple(places))
         loaded = load_file(options["config"])
         return loaded.config, dict(loaded.functions)
-    config = quick_config(
-        listen=options["listen"],
-        port=options["port"],
-        backends=options["backends"] or ["127.0.0.1"],
-        backend_port=options["backend-port"],
-        mode=options["mode"],
-        balance=options["balance"],
-        log_level=options["log-level"] or "info",
-        log_file=options["log-file"] or "-",
-    )
-    return config, {}
+    return quick_config(**{_QUICK[flag]: value for flag, value in given.items()}), {}
+
+
+_NOT_WITH_A_FILE = "stands in the file if there is one (-c)"
 
 
 def make_service(options: Mapping[str, Any], reactor: Any) -> IService:
     """Return the service that a command line asks for, signals included.
 
+    :param options: see ``configure``; and ``demo``.
     :raises ConfigError: with every error in the configuration.
     """
     demo = None
@@ -316,7 +340,7 @@ def make_service(options: Mapping[str, Any], reactor: Any) -> IService:
         from txproxy.demo import Demo  # only here, for it needs twisted.web
 
         demo = Demo(reactor)
-        options = {**options, "config": None, "backends": demo.addresses}
+        options = {**options, "backends": demo.addresses}
     config, functions = configure(options)
     service: Any = ProxyService(config, reactor, functions)
     if demo is not None:
@@ -331,9 +355,12 @@ def makeService(options: Mapping[str, Any]) -> IService:
     from twisted.internet import reactor  # the application's, which is installed by now
 
     try:
-        service = make_service(options, reactor)
-    except ConfigError as error:
+        service: Any = make_service(options, reactor)
+        service.log_file = start_logging(service.config.log.path, twistd=True)
+    except (ConfigError, OSError) as error:
         raise SystemExit(str(error)) from None
     if type(reactor).__module__ != "txproxy.net.epoll":
-        log.info("`twistd --reactor=txproxy` or `txproxy run` serve the same with a faster reactor")
+        reactor.callWhenRunning(  # type: ignore[attr-defined]
+            log.info, "`twistd --reactor=txproxy` or `txproxy run` serve the same with a faster reactor"
+        )
     return service

@@ -120,6 +120,7 @@ class Http1Connection(ReplyingConnection):
         if self._gatherer is not None:
             self._gatherer = None
             exchange = Exchange(self.site.next_id(), None, self, self._head_started_at)
+            exchange.peer = exchange.client_address = self.peer
             exchange.error = ClientLeft()
             exchange.status = ClientLeft.status
             self._closing = True

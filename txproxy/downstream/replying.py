@@ -29,6 +29,7 @@ class ReplyingConnection(Protocol):
     :param site: the listener that it belongs to.
     """
 
+    transport: Any
     hop: Hop
     valve: Valve
     peer: str

@@ -19,7 +19,7 @@ LOW_WATERMARK_BYTES = 32768
 """A paused streaming producer is resumed once no more than this waits in the queue."""
 
 _JOIN_BYTES = 16384
-"""Up to this size one copy and C{send} cost less than C{sendmsg} (measured: the crossing is between 16 and 64 KiB)."""
+"""Up to this size the pieces are copied into one and sent by C{send}; a copy of so little costs less than a vector."""
 
 _VECTOR_CHUNKS = 64
 """At most so many chunks go into one C{sendmsg}; far below IOV_MAX (1024), enough to fill C{SEND_LIMIT} in practice."""

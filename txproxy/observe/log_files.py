@@ -61,7 +61,8 @@ def opener(path: str) -> Callable[[], Any]:
 
     def open_log() -> Any:
         if path == "-":
-            stream = sys.stdout
+            # twistd puts a log of its own in the place of sys.stdout, which would add to each line.
+            stream = sys.__stdout__
             return KeptOpen(stream) if _is_regular(stream) else ThreadedWriter(stream)
         file = open(path, "a", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 - stays open
         return file if _is_regular(file) else ThreadedWriter(file)

@@ -62,6 +62,8 @@ class UpstreamConnection(Protocol):
     :param tools: shared by all.
     """
 
+    transport: Any
+
     def __init__(self, backend: Any, timeouts: UpstreamTimeouts, tools: UpstreamTools) -> None:
         self._backend = backend
         self._timeouts = timeouts

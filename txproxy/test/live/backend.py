@@ -251,7 +251,9 @@ def unused_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def http_reply(status: int = 200, body: bytes = b"", fields: str = "", reason: str = "OK", length: bool = True) -> bytes:
+def http_reply(
+    status: int = 200, body: bytes = b"", fields: str = "", reason: str = "OK", length: bool = True
+) -> bytes:
     """Return a well-formed reply.
 
     :param fields: further field lines, each with its CRLF.
@@ -352,11 +354,13 @@ def streamed(pieces: Iterable[bytes], interval_s: float = 0, fields: str = "") -
 def events(count: int, interval_s: float) -> Handler:
     """Answer with server-sent events; each one's data is the time.monotonic() at which it was sent."""
 
+    fields = "Content-Type: text/event-stream\r\nCache-Control: no-store\r\n"
+
     def pieces() -> Iterable[bytes]:
         for _ in range(count):
             yield b"data: %.6f\n\n" % time.monotonic()
 
     def answer(connection: BackendConnection, request: JudgedRequest) -> None:
-        streamed(pieces(), interval_s, "Content-Type: text/event-stream\r\nCache-Control: no-store\r\n")(connection, request)
+        streamed(pieces(), interval_s, fields)(connection, request)
 
     return answer

@@ -179,7 +179,12 @@ class Client:
         return self._take(at_most)
 
     def request(
-        self, target: str = "/", method: str = "GET", host: str = "a.example", body: bytes | None = None, fields: str = ""
+        self,
+        target: str = "/",
+        method: str = "GET",
+        host: str = "a.example",
+        body: bytes | None = None,
+        fields: str = "",
     ) -> Reply:
         """Send a well-formed request and return its reply.
 

@@ -106,7 +106,8 @@ def load() -> list[CorpusCase]:
         if suffix == "http":
             tree = ast.parse(files.get(f"{name}.py", b""))
             valid = name.startswith("valid/")
-            cases.append(CorpusCase(name, unescape(files[path]), valid, _requests(tree) if valid else (), _settings(tree)))
+            expected = _requests(tree) if valid else ()
+            cases.append(CorpusCase(name, unescape(files[path]), valid, expected, _settings(tree)))
     return cases
 
 

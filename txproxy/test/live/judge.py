@@ -73,6 +73,7 @@ class Judge:
         self._buffer = bytearray()
         self._position = 0
         self._offset = 0
+        self._within_head = False
         self._kept = bytearray()
         self._hash = hashlib.sha256()
         self._steps = self._read_requests()
@@ -85,7 +86,7 @@ class Judge:
             return "violation"
         if self.current is not None:
             return "body"
-        return "head" if self._position < len(self._buffer) else "clean"
+        return "head" if self._within_head or self._position < len(self._buffer) else "clean"
 
     def feed(self, data: bytes) -> None:
         """Read on; nothing is read any more after the first violation."""
@@ -137,11 +138,13 @@ class Judge:
                         yield
                     else:
                         head.append(line)
+                        self._within_head = True
                 if self.violations:
                     return
                 if head == [b""]:
                     self._violate("an empty line before a request")
                     return
+            self._within_head = False
             self.current = request = self._judge_head(head)
             if request is None:
                 return

@@ -221,7 +221,7 @@ def test_whatPeersAcceptIsAccepted(corpus: list[CorpusCase], proxy: ProxyProcess
 
 
 def test_whatTheCorpusCallsValidIsAcceptedOnItsOwnMerits(corpus: list[CorpusCase], proxy: ProxyProcess) -> None:
-    """Whatever peers say, every valid case gets 200 once it has the Host it needs, or is refused for a stated reason."""
+    """Whatever peers say, every valid case gets 200 once it has a Host, or is refused for a stated reason."""
     valid = [case for case in corpus if case.valid]
     refused = {case.name for case in valid if not _accepts(_ask(proxy.port, with_hosts(case), case))}
     assert refused == set(REFUSED)

@@ -15,9 +15,12 @@ from .peers import (
     Client,
     JudgedRequest,
     ProxyProcess,
+    config_for,
     continuing,
     echo,
+    http_reply,
     judge,
+    never,
     pieces_of,
     wait_for,
 )
@@ -56,7 +59,7 @@ class Bench:
         """Send a normal request on a connection of its own, and return its target."""
         target = f"/probe/{next(_numbers)}"
         with Client(self.proxy.ports["plain"]) as client:
-            assert client.request(target, "POST", body=b"probe").status == 200
+            assert client.request(target, "POST", "probe.example", b"probe").status == 200
         return target
 
 
@@ -118,7 +121,7 @@ def _check_client(case: RequestCase, client: Client) -> None:
         assert "close" in options, f"{replies[-1]} does not say that it closes"
     elif case.closes is False:
         assert "close" not in options, f"{replies[-1]} says that it closes"
-        client.send(b"GET /probe/again HTTP/1.1\r\nHost: a.example\r\n\r\n")
+        client.send(b"GET /probe/again HTTP/1.1\r\nHost: probe.example\r\n\r\n")
         client.methods.append("GET")
         client.read_until(lambda: len(client.exchanged().replies) >= case.replies + 1)
         assert client.exchanged().statuses[-1] == 200, "the connection cannot be used again"
@@ -207,6 +210,8 @@ def test_malformedReplyHasItsVerdict(bench: Bench, case: ReplyCase) -> None:
 def test_everyMalformedRequestIsLoggedOnce(bench: Bench) -> None:
     """A refused request makes exactly one line with its status and end reason, and nobody forges a line (O1)."""
     cases = [case for case in REQUESTS if case.upstream == "nothing" and len(case.raw) <= _LONG_INPUT_BYTES]
+    probe = bench.probe()
+    wait_for(lambda: any(line["target"] == probe for line in bench.proxy.access_lines()), "the line of the probe")
     before = len(bench.proxy.access_lines())
     for case in cases:
         with Client(bench.proxy.ports["plain"]) as client:
@@ -216,6 +221,25 @@ def test_everyMalformedRequestIsLoggedOnce(bench: Bench) -> None:
     assert [line["status"] for line in lines] == [next(iter(case.statuses)) for case in cases]
     assert {line["end"] for line in lines} <= {"bad-request", "bad-coding", "bad-version", "method-refused",
                                                "uri-too-long", "headers-too-large", "bad-expectation"}  # fmt: skip
+
+
+def test_aBodyAfterARefusalIsNoRequest() -> None:
+    """A backend refuses at the head; the body that comes all the same is never taken for a request (case 60)."""
+
+    def refuse(connection: BackendConnection, request: JudgedRequest) -> None:
+        connection.send(http_reply(403, b"no", reason="Forbidden"))
+
+    late = b"GET /smuggled HTTP/1.1\r\nHost: a.example\r\n\r\n"
+    head = b"POST /refused HTTP/1.1\r\nHost: a.example\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+    with Backend(never(), on_head=refuse) as backend, ProxyProcess(config_for(backend.address)) as proxy:
+        with Client(proxy.port) as client:
+            client.send(head % len(late))
+            assert client.reply("POST").status == 403
+            client.send(late)
+            client.read_until_closed()
+            assert client.exchanged().statuses == [403]
+        assert [request.target for request in backend.requests] in ([], [b"/refused"])
+        assert backend.violations == []
 
 
 def test_aMillionTinyChunksCostLittleMemory(bench: Bench) -> None:
