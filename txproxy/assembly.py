@@ -29,8 +29,9 @@ from txproxy.policy.routing import Match, RouteTable
 from txproxy.upstream.backend import Backend, BackendIdentity
 from txproxy.upstream.cluster import Cluster
 from txproxy.upstream.connector import Connector, Endpoint
-from txproxy.upstream.http1 import UpstreamConnection, UpstreamTimeouts, UpstreamTools
+from txproxy.upstream.http1 import UpstreamConnection
 from txproxy.upstream.pool import PoolLimits
+from txproxy.upstream.tools import UpstreamTimeouts, UpstreamTools
 from txproxy.wire.fields import FieldTokenizer
 from txproxy.wire.forwarding import NO_REPLY_RULES, PLAIN_RULES, ReplyRules, RequestRules
 from txproxy.wire.limits import HeadLimits
@@ -75,9 +76,7 @@ def assemble(
     deadlines = Deadlines()
     upstream_tools = UpstreamTools(clocks.monotonic, deadlines, ReplyParser(FieldTokenizer()))
     eager = EagerReactor(reactor)
-    clusters = {
-        name: _cluster(name, settings, eager, upstream_tools) for name, settings in config.clusters.items()
-    }
+    clusters = {name: _cluster(name, settings, eager, upstream_tools) for name, settings in config.clusters.items()}
     routes = [_route(settings, config, clusters, functions, clocks) for settings in config.routes]
     access_log = _access_log(config, clocks, counters)
     ending = Ending(reactor.callLater, counters, None if access_log is None else access_log.write, log_exchange)

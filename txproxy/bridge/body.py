@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from txproxy.wire.fields import Field
 from txproxy.bridge.valve import Reason, Valve
+from txproxy.wire.fields import Field
 
 HIGH_WATERMARK_BYTES = 65536
 """Content that is kept: for a backend that is not connected yet, and to be sent again to another."""

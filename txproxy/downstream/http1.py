@@ -16,7 +16,17 @@ from zope.interface import implementer
 
 from txproxy.bridge.body import HIGH_WATERMARK_BYTES, RequestBody
 from txproxy.bridge.valve import Reason, Valve
-from txproxy.errors import BadBody, BadRequest, BodyTooLarge, ClientLeft, InternalError, ProxyError, RequestTimeout, WriteTimeout
+from txproxy.downstream.closing import ClosingConnection
+from txproxy.errors import (
+    BadBody,
+    BadRequest,
+    BodyTooLarge,
+    ClientLeft,
+    InternalError,
+    ProxyError,
+    RequestTimeout,
+    WriteTimeout,
+)
 from txproxy.exchange import Exchange
 from txproxy.policy.deadlines import NEVER
 from txproxy.wire.bodies import ChunkedReader, LengthReader
@@ -25,15 +35,12 @@ from txproxy.wire.h1 import parse_request_line
 from txproxy.wire.heads import END_OF_HEAD, HeadGatherer, skip_empty_lines
 from txproxy.wire.limits import MAX_LEADING_BYTES
 from txproxy.wire.messages import RequestHead
-from txproxy.downstream.replying import ReplyingConnection
 
 _CR = 0x0D
-_LINGER_BYTES = 65536
-_LINGER_S = 2.0
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol)
-class Http1Connection(ReplyingConnection):
+class Http1Connection(ClosingConnection):
     """One client connection.
 
     :param site: the listener that it belongs to.
@@ -43,16 +50,9 @@ class Http1Connection(ReplyingConnection):
         super().__init__(site)
         self._gatherer: HeadGatherer | None = None
         self._head_started_at = 0.0
-        self._reader: LengthReader | ChunkedReader | None = None
-        self._buffer = b""
-        """What came after the current request."""
         self._busy = False
         self._empty_bytes = 0
         """Of empty lines since the last request."""
-        self._linger_bytes = 0
-        self._read_closed = False
-        """The client has said that it sends no more."""
-        self._queued_before = 0
 
     # What Twisted calls.
 
@@ -154,10 +154,9 @@ class Http1Connection(ReplyingConnection):
         """The client has kept us waiting."""
         exchange = self.exchange
         if self._closing:
-            self.transport.abortConnection()
+            self._closing_takes_long()
         elif self.is_full:
-            if self._queued() < self._queued_before:
-                self._queued_before = self._queued()
+            if self._reads_on():
                 self._expect(self.settings.write_timeout_s)
             elif exchange is not None:
                 self.fail(exchange, WriteTimeout())
@@ -366,33 +365,6 @@ class Http1Connection(ReplyingConnection):
         else:
             self._expect(self.settings.keepalive_timeout_s)
 
-    def _close(self, abort: bool, may_be_sending: bool = False) -> None:
-        """Close, in stages if the client may still be sending (RFC 9112 section 9.6): otherwise what it sends would be
-        answered with a reset, which can destroy the reply before it is read."""
-        transport = self.transport
-        unread = may_be_sending or self._reader is not None or bool(self._buffer)
-        self._closing = True
-        self._reader = None
-        self._buffer = b""
-        self.is_full = False
-        transport.unregisterProducer()
-        if abort:
-            transport.abortConnection()
-            return
-        if unread and not self._read_closed:
-            self._linger_bytes = _LINGER_BYTES
-            self.valve.open_wide()
-            transport.loseWriteConnection()
-            self._expect(_LINGER_S)
-        else:
-            transport.loseConnection()
-            self._expect(self.settings.write_timeout_s)
-
-    def _discard(self, data: bytes) -> None:
-        self._linger_bytes -= len(data)
-        if self._linger_bytes < 0:
-            self.transport.abortConnection()
-
     def close_if_idle(self) -> None:
         """Close now if no request is under way: the proxy is stopping."""
         if self.exchange is None and self._gatherer is None and not self._closing:
@@ -403,14 +375,6 @@ class Http1Connection(ReplyingConnection):
         if self.exchange is not None:
             self.fail(self.exchange, error)
         self.transport.abortConnection()
-
-    def _queued(self) -> int:
-        return getattr(self.transport, "queued_bytes", 0)
-
-    def _expect(self, patience_s: float) -> None:
-        self.deadline = self.site.clock() + patience_s
-        if self.deadline < self.look_at:
-            self.site.deadlines.watch(self)
 
     def __repr__(self) -> str:
         state = "closing" if self._closing else "busy" if self.exchange is not None else "idle"

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
+from txproxy.downstream.http1 import Http1Connection
 from txproxy.errors import Fault, ProxyError
 from txproxy.exchange import Exchange
 from txproxy.observe.counters import Counters
@@ -22,12 +23,16 @@ from txproxy.wire.forwarding import Hop, make_hop
 from txproxy.wire.limits import HeadLimits
 from txproxy.wire.messages import RequestHead
 from txproxy.wire.parsers import RequestParser
-from txproxy.downstream.http1 import Http1Connection
 
 log = Logger()
 
 UNIX_PEER = "unix"
 """What stands for the address of a client on a unix socket, as in nginx."""
+
+
+def _peer_of(address: Any) -> str:
+    # The zone of a link-local address says something about our own interfaces only.
+    return UNIX_PEER if isinstance(address, UNIXAddress) else str(address.host).partition("%")[0]
 
 
 class ListenerSettings(NamedTuple):
@@ -139,7 +144,7 @@ class Site(Factory):
         """Return the protocol of a new connection, or None to close it: its peer has too many."""
         most = self.settings.max_connections_per_ip
         if most:
-            peer = getattr(addr, "host", UNIX_PEER)
+            peer = _peer_of(addr)
             if self._per_ip[peer] >= most:
                 self.tools.counters.refused_per_ip += 1
                 return None
@@ -147,11 +152,8 @@ class Site(Factory):
 
     def hop_of(self, transport: Any) -> Hop:
         """Return what a connection adds to each of its requests."""
-        address = transport.getPeer()
-        if isinstance(address, UNIXAddress):
-            peer, port = UNIX_PEER, 0
-        else:
-            peer, port = address.host.partition("%")[0], self._port_of(transport)
+        peer = _peer_of(transport.getPeer())
+        port = 0 if peer == UNIX_PEER else self._port_of(transport)
         trusted = peer in self._trusted
         return make_hop(peer.encode(), trusted, self.settings.scheme, b"%d" % port, self.settings.via_name)
 

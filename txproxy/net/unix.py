@@ -20,7 +20,8 @@ from zope.interface import implementer
 from txproxy.net.accepting import AcceptLoop
 from txproxy.net.interfaces import IPausablePort
 from txproxy.net.stream import EagerConnection
-from txproxy.net.tcp import Connecting, Server as TCPServer
+from txproxy.net.tcp import Connecting
+from txproxy.net.tcp import Server as TCPServer
 
 
 class _NoTcpOptions:

@@ -93,8 +93,10 @@ def _settle(
     state = {"waited": False, "agreed": False}
 
     def decided(verdict: Verdict) -> None:
-        if exchange.ended:
+        # Whoever ends the exchange takes the decision out of its place first, and then cancels it.
+        if exchange.attempt is not decision:
             return
+        exchange.attempt = None
         if verdict is not None:
             _settle(exchange, verdict, hooks, index, go_on)
         elif not state["waited"]:
@@ -102,12 +104,15 @@ def _settle(
         elif _run(exchange, hooks, index + 1, go_on):
             go_on(exchange)
 
+    def raised(failure: Failure) -> None:
+        if exchange.attempt is decision:
+            exchange.attempt = None
+            fail(exchange, failure)
+
     exchange.attempt = decision
-    decision.addCallbacks(decided, lambda failure: None if exchange.ended else fail(exchange, failure))
+    decision.addCallbacks(decided, raised)
     decision.addErrback(lambda failure: fail(exchange, failure))
     state["waited"] = True
-    if exchange.attempt is decision and decision.called:
-        exchange.attempt = None
     return state["agreed"]
 
 

@@ -9,10 +9,10 @@ from twisted.python.failure import Failure
 
 from txproxy.errors import ProxyError
 from txproxy.exchange import NOT_YET, Exchange
+from txproxy.pipeline import chain as chains
 from txproxy.policy import retries
 from txproxy.wire.forwarding import write_request_head
 from txproxy.wire.messages import ReplyHead
-from txproxy.pipeline import chain as chains
 
 
 class Forward:
@@ -146,5 +146,3 @@ class Forward:
                 self._try(exchange, another, False)
                 return
         exchange.client.fail(exchange, error)
-
-

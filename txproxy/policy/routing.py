@@ -30,10 +30,9 @@ class Match(NamedTuple):
         if self.exact:
             if request.path != self.path:
                 return False
-        elif not request.path.startswith(self.path):
+        elif not request.path.startswith(self.path) and (self.path != b"/" or request.path[:1] == b"/"):
             # OPTIONS * and CONNECT have no path: any route that asks for none in particular serves them.
-            if self.path != b"/" or request.path[:1] == b"/":
-                return False
+            return False
         if self.methods and request.method not in self.methods:
             return False
         return not self.fields or all(value_of(request.fields, name) == value for name, value in self.fields)

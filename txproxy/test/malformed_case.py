@@ -134,14 +134,10 @@ def broken_body(name: str, raw: bytes, section: str, reason: str, **more: Any) -
 
 def accepted(name: str, raw: bytes, section: str, reason: str, *, closes: bool = False, **more: Any) -> RequestCase:
     """Return a case that reaches the backend as one clean request and is answered with its reply."""
-    return RequestCase(
-        name, raw, section, reason, frozenset((200,)), "one clean request", closes=closes, **more
-    )
+    return RequestCase(name, raw, section, reason, frozenset((200,)), "one clean request", closes=closes, **more)
 
 
-def bad_reply(
-    name: str, raw: bytes, section: str, reason: str, *, parser: int | None = 502, **more: Any
-) -> ReplyCase:
+def bad_reply(name: str, raw: bytes, section: str, reason: str, *, parser: int | None = 502, **more: Any) -> ReplyCase:
     """Return a case of a backend's reply that the client sees as 502 and nothing of it.
 
     :param parser: None if the head is incomplete, or fine by itself.
@@ -151,9 +147,7 @@ def bad_reply(
 
 def broken_reply(name: str, raw: bytes, section: str, reason: str, **more: Any) -> ReplyCase:
     """Return a case of a reply whose head is fine and whose body is not: 502, or a cut that the client can see."""
-    return ReplyCase(
-        name, raw, section, reason, frozenset((502,)), may_cut=True, body_error=True, **more
-    )
+    return ReplyCase(name, raw, section, reason, frozenset((502,)), may_cut=True, body_error=True, **more)
 
 
 def good_reply(name: str, raw: bytes, section: str, reason: str, *, status: int = 200, **more: Any) -> ReplyCase:

@@ -118,6 +118,7 @@ class Backend:
     def _connected(self, connection: Any) -> None:
         if connection.is_reusable:
             connection.in_pool = True
+            connection.expect_idle(self.clock())
             connection.stale_at = self.clock() + self.pool.limits.max_age_s
             self._carry_out(self.pool.connected(connection))
         else:

@@ -7,8 +7,7 @@ backend reads too slowly, this connection's transport pauses it, and it shuts th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer
@@ -19,38 +18,19 @@ from zope.interface import implementer
 from txproxy.bridge.valve import Reason, Valve
 from txproxy.errors import BadReply, ProxyError, ReplyCut, ReplyTimeout
 from txproxy.exchange import Exchange
-from txproxy.policy.deadlines import NEVER, Deadlines
+from txproxy.policy.deadlines import NEVER
+from txproxy.upstream.tools import UpstreamTimeouts, UpstreamTools
 from txproxy.wire.bodies import ChunkedReader, LengthReader, UntilCloseReader, write_chunk
 from txproxy.wire.fields import Field
 from txproxy.wire.forwarding import write_last_chunk
 from txproxy.wire.heads import END_OF_HEAD, HeadGatherer
 from txproxy.wire.limits import REPLY_LIMITS
 from txproxy.wire.messages import ReplyHead
-from txproxy.wire.parsers import ReplyParser
 
 NO_TRAILERS: list[Field] = []
 
 _MOST_INTERIM_REPLIES = 100
 """A backend that sends more before one final reply is not going to send it."""
-
-
-class UpstreamTimeouts(NamedTuple):
-    """How long a backend may take, in seconds; see the configuration's ``timeouts`` and ``pool`` sections."""
-
-    first_byte_s: float = 60
-    between_bytes_s: float = 60
-    stream_s: float = 3600
-    """Instead of the last, for event streams."""
-    idle_s: float = 30
-    """How long a connection may stay without an exchange."""
-
-
-class UpstreamTools(NamedTuple):
-    """What all connections to backends share."""
-
-    clock: Callable[[], float]
-    deadlines: Deadlines
-    parser: ReplyParser
 
 
 @implementer(IPushProducer)
@@ -362,11 +342,15 @@ class UpstreamConnection(Protocol):
             if rest or not exchange.reply.keep_alive:  # type: ignore[union-attr]
                 self.is_reusable = False
             self.valve.open_wide()
-            self.deadline = now + self._timeouts.idle_s
-            if self.deadline < self.look_at:
-                self._deadlines.watch(self)
+            self.expect_idle(now)
             self._backend.release(self)
         client.end_reply(content, trailers, now)
+
+    def expect_idle(self, now: float) -> None:
+        """Close after a while unless there is another exchange."""
+        self.deadline = now + self._timeouts.idle_s
+        if self.deadline < self.look_at:
+            self._deadlines.watch(self)
 
     # Failures.
 

@@ -1,7 +1,7 @@
 """Connections to one backend: who holds which, and who waits. It does no I/O: it says what is to be done.
 
-A connection is idle (in ``idle``, newest last), leased, or being made (``connecting``). Requests that found none wait in
-``waiting``, first come first served, and whichever connection is free first goes to the one who waits longest: it
+A connection is idle (in ``idle``, newest last), leased, or being made (``connecting``). Requests that found none wait
+in ``waiting``, first come first served, and whichever connection is free first goes to the one who waits longest: it
 does not matter whose wait had it made. ``assign`` is the only place where these numbers move.
 """
 

@@ -17,6 +17,11 @@ from txproxy.wire.grammar import OWS, is_field_value, is_token
 Field = tuple[bytes, bytes]
 """A field's name, as it was spelled, and its value without surrounding whitespace."""
 
+_STATEFUL = frozenset(
+    (b"connection", b"content-length", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade")
+)
+"""Fields that llhttp itself acts on: what it has made of them must not reach into the next section."""
+
 _NO_BODY_STATUS_LINE = b"HTTP/1.1 204 N\r\n"
 
 UNDERSCORE = b"_"
@@ -58,8 +63,6 @@ class FieldTokenizer:
 
     def _renew(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
-        # What Connection says of one message is no reason for the parser to refuse the next.
-        self._parser.set_dangerous_leniencies(lenient_keep_alive=True)
         self._feed = self._parser.feed_data
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -80,8 +83,9 @@ class FieldTokenizer:
             a repeated field are joined with a comma (RFC 9110 section 5.2).
         :raises error: if a line is not valid (RFC 9112 section 5), or Host or Content-Length is repeated.
         """
-        self._fields = fields = []
-        self._special = special = []
+        fields: list[Field] = []
+        special: list[Field] = []
+        self._fields, self._special = fields, special
         try:
             self._feed(_NO_BODY_STATUS_LINE + section)
         except httptools.HttpParserError as reason:
@@ -94,6 +98,8 @@ class FieldTokenizer:
             fields[:] = [(name, value.rstrip(OWS)) for name, value in fields]
             special[:] = [(kind, value.rstrip(OWS)) for kind, value in special]
         known = dict(special)
+        if not _STATEFUL.isdisjoint(known):
+            self._renew()
         if len(known) != len(special):
             known = _join_repeated(special, error)
         return fields, known

@@ -35,10 +35,14 @@ _NEVER_NOMINATED = frozenset((b"content-length", b"host", b"via", b"date", *_CLI
 _REQUEST_ACTS = _HOP_BY_HOP | _CLIENT_CLAIMS | {UNDERSCORE, b"max-forwards", b"expect"}
 _HARMLESS_ACTS = frozenset((b"connection",))
 _REPLY_ACTS = _HOP_BY_HOP | {b"x-request-id"}
-_FORBIDDEN_TRAILERS = _HOP_BY_HOP | _NEVER_NOMINATED | frozenset(
-    # RFC 9110 section 6.5.1: framing, routing, request modifiers, authentication, and what says how to read a body.
-    b"authorization cache-control content-encoding content-range content-type cookie expect expires max-forwards "
-    b"pragma range set-cookie trailer vary www-authenticate".split()
+_FORBIDDEN_TRAILERS = (
+    _HOP_BY_HOP
+    | _NEVER_NOMINATED
+    | frozenset(
+        # RFC 9110 section 6.5.1: framing, routing, request modifiers, authentication, and what says how to read a body.
+        b"authorization cache-control content-encoding content-range content-type cookie expect expires max-forwards "
+        b"pragma range set-cookie trailer vary www-authenticate".split()
+    )
 )
 _MAX_REQUEST_ID_BYTES = 128
 _MORE_IN_REQUEST_IDS = b":/=@+()[]{}"
@@ -245,9 +249,9 @@ def write_reply_head(
     :param rules: the route's own changes, applied after ours.
     """
     if rules is not NO_REPLY_RULES:
-        ours = [(name, value) for line in added.split(b"\r\n") if line for name, _, value in [line.partition(b": ")]]
-        fields = apply_rules(_kept_reply_fields(reply) + ours, rules.remove, rules.set, rules.add)
-        return b"%b%b\r\n\r\n" % (_status_line(reply), write_fields(fields)) if fields else _status_line(reply) + b"\r\n"
+        ours = [tuple(line.split(b": ", 1)) for line in added.split(b"\r\n") if line]
+        fields = apply_rules(_kept_reply_fields(reply) + ours, rules.remove, rules.set, rules.add)  # type: ignore[operator]
+        return b"%b%b\r\n" % (_status_line(reply), write_fields(fields) + b"\r\n" if fields else b"")
     lines = reply.lines
     if lines is None:
         fields = _kept_reply_fields(reply)
@@ -277,9 +281,7 @@ def _kept_reply_fields(reply: ReplyHead) -> list[Field]:
 
 def forwarded_trailers(trailers: list[Field]) -> list[Field]:
     """Return the trailer fields that may go on (RFC 9110 section 6.5.1)."""
-    return [
-        field for field in trailers if UNDERSCORE not in field[0] and field[0].lower() not in _FORBIDDEN_TRAILERS
-    ]
+    return [field for field in trailers if UNDERSCORE not in field[0] and field[0].lower() not in _FORBIDDEN_TRAILERS]
 
 
 def write_last_chunk(trailers: list[Field]) -> bytes:

@@ -92,7 +92,8 @@ def _set_target(request: RequestHead) -> None:
     odd = check_target(target)
     target = request.target = escape_high_bytes(target)
     if method == b"CONNECT":
-        if split_authority(target) is None:
+        authority = split_authority(target)
+        if authority is None or authority[1] is None:  # RFC 9112 section 3.2.3: the port cannot be left out.
             raise BadRequest("target of CONNECT is not an authority")
         request.path = b""
     elif target[0] == _SLASH:

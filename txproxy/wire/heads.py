@@ -43,7 +43,17 @@ class HeadGatherer:
     :param section_error: raised for a field section over its limits.
     """
 
-    __slots__ = ("_buffer", "_error", "_limits", "_line_checked", "_line_error", "_line_has_ended", "_next_count", "_section_error", "_seen")
+    __slots__ = (
+        "_buffer",
+        "_error",
+        "_limits",
+        "_line_checked",
+        "_line_error",
+        "_line_has_ended",
+        "_next_count",
+        "_section_error",
+        "_seen",
+    )
 
     def __init__(
         self,

@@ -27,7 +27,9 @@ class RequestHead:
         "target",
     )
 
-    def __init__(self, method: bytes, target: bytes, minor: int, fields: list[Field], known: dict[bytes, bytes]) -> None:
+    def __init__(
+        self, method: bytes, target: bytes, minor: int, fields: list[Field], known: dict[bytes, bytes]
+    ) -> None:
         self.method = method
         self.target = target
         """Origin-form or ``*``, byte for byte as it goes upstream unless a route rewrites it."""
@@ -44,7 +46,7 @@ class RequestHead:
         self.path = target
         """Normal form of the target's path; what routes match."""
         self.suspicious = False
-        """The target holds dot segments, a fragment, a broken escape or an encoded NUL; only some routes let it pass."""
+        """The target holds dot segments, a fragment, a broken escape or an encoded NUL; few routes let it pass."""
         self.content_length: int | None = None
         self.chunked = False
         self.keep_alive = minor >= 1

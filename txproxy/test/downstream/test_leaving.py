@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from txproxy.testing import Dialogue, Peer
 from txproxy.test.talk import GET, OK, TalkCase, chunked, head, post
+from txproxy.testing import Dialogue, Peer
 
 CLEAN = "<Pool 0 idle, 0 leased, 0 connecting, 0 waiting>"
 

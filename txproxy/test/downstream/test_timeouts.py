@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from txproxy.testing import Dialogue, Peer
 from txproxy.test.talk import GET, OK, TalkCase, chunked, head, post
+from txproxy.testing import Dialogue, Peer
 
 
 class TimeoutTests(TalkCase):

@@ -212,7 +212,7 @@ class Client:
             return bool(found)
 
         self.read_until(complete, timeout_s)
-        assert found, f"no reply; closed={self.closed}; received {bytes(self.received[self._read:][:300])!r}"
+        assert found, f"no reply; closed={self.closed}; received {bytes(self.received[self._read :][:300])!r}"
         self.methods.append(method)
         self._read += found[0].size
         return found[0]

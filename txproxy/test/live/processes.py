@@ -37,7 +37,7 @@ class Process:
         self.output_path = directory / "stdout"
         self.error_path = directory / "stderr"
         with self.output_path.open("wb") as output, self.error_path.open("wb") as errors:
-            self.process = subprocess.Popen(  # the command line is the test's own
+            self.process = subprocess.Popen(
                 list(arguments), stdin=subprocess.DEVNULL, stdout=output, stderr=errors, cwd=directory, env=environment
             )
 

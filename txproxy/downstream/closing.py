@@ -1,0 +1,87 @@
+"""How a client connection ends: at once, after its last bytes, or in stages.
+
+A client that still sends while we close would be answered with a reset, which can destroy the reply before it is read.
+So after a refusal our side is shut first, and what still comes is read and thrown away for a while (RFC 9112 section
+9.6).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from txproxy.downstream.replying import ReplyingConnection
+from txproxy.wire.bodies import ChunkedReader, LengthReader
+
+_LINGER_BYTES = 65536
+_LINGER_S = 2.0
+
+
+class ClosingConnection(ReplyingConnection):
+    """Closes, and keeps the deadlines of that.
+
+    :param site: the listener that it belongs to.
+    """
+
+    def __init__(self, site: Any) -> None:
+        super().__init__(site)
+        self._reader: LengthReader | ChunkedReader | None = None
+        """Of the current request's body, until all of it has come."""
+        self._buffer = b""
+        """What came after the current request."""
+        self._read_closed = False
+        """The client has said that it sends no more."""
+        self._linger_bytes = 0
+        self._queued_before = 0
+        """Bytes that waited for the client to read when that was last looked at."""
+
+    def _close(self, abort: bool, may_be_sending: bool = False) -> None:
+        """Close.
+
+        :param abort: with a reset, whatever waits to be sent.
+        :param may_be_sending: the client was refused in the middle of what it sends.
+        """
+        transport = self.transport
+        unread = may_be_sending or self._reader is not None or bool(self._buffer)
+        self._closing = True
+        self._reader = None
+        self._buffer = b""
+        self.is_full = False
+        transport.unregisterProducer()
+        if abort:
+            transport.abortConnection()
+            return
+        self._queued_before = queued = self._queued()
+        if unread and not self._read_closed:
+            self._linger_bytes = _LINGER_BYTES
+            self.valve.open_wide()
+            transport.loseWriteConnection()
+            # A long reply that is still on its way has the time that any reply has; a refusal is short.
+            self._expect(self.settings.write_timeout_s if queued and not may_be_sending else _LINGER_S)
+        else:
+            transport.loseConnection()
+            self._expect(self.settings.write_timeout_s)
+
+    def _discard(self, data: bytes) -> None:
+        self._linger_bytes -= len(data)
+        if self._linger_bytes < 0 and not self._queued():
+            self.transport.abortConnection()
+
+    def _closing_takes_long(self) -> None:
+        """The last bytes were not read in time, or the client does not close its side."""
+        if self._queued() and self._reads_on():
+            self._expect(self.settings.write_timeout_s)
+        else:
+            self.transport.abortConnection()
+
+    def _reads_on(self) -> bool:
+        """Return whether the client has read anything since this was last asked."""
+        before, self._queued_before = self._queued_before, self._queued()
+        return self._queued_before < before
+
+    def _queued(self) -> int:
+        return getattr(self.transport, "queued_bytes", 0)
+
+    def _expect(self, patience_s: float) -> None:
+        self.deadline = self.site.clock() + patience_s
+        if self.deadline < self.look_at:
+            self.site.deadlines.watch(self)

@@ -1,0 +1,146 @@
+"""What becomes of exchanges that have ended, and what the logs show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.logger import LogLevel, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from txproxy.exchange import Exchange
+from txproxy.observe.counters import Counters
+from txproxy.observe.ending import Ending
+from txproxy.observe.log import Logger, set_level, shows_debug
+from txproxy.test.observe.test_access_log import exchange, unreadable
+from txproxy.test.talk import GET, OK, TalkCase
+
+
+class EndingTests(SynchronousTestCase):
+    """Exchanges are counted and written down off the way of requests."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.counters = Counters()
+        self.batches: list[int] = []
+        self.ending = Ending(
+            self.clock.callLater, self.counters, lambda batch: self.batches.append(len(batch)), lambda each: None
+        )
+
+    def ended(self, count: int) -> None:
+        for _ in range(count):
+            made = exchange()
+            made.route = None
+            self.ending.ended(made)
+
+    def test_batches(self) -> None:
+        """They are handled a little later, in small batches, and no call is left behind."""
+        self.ended(120)
+        self.assertEqual(self.counters.exchanges, 0)
+        self.clock.pump([0.05] * 20)
+        self.assertEqual((self.counters.exchanges, sum(self.batches)), (120, 120))
+        self.assertLessEqual(max(self.batches), 50)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_flush(self) -> None:
+        """Whoever wants to know now can have them handled."""
+        self.ended(3)
+        self.ending.flush()
+        self.assertEqual(self.counters.exchanges, 3)
+        self.clock.pump([1, 1])
+        self.assertEqual((self.counters.exchanges, self.clock.getDelayedCalls()), (3, []))
+
+    def test_stop(self) -> None:
+        """At the end nothing is lost and no call is left."""
+        self.ended(70)
+        self.ending.stop()
+        self.assertEqual((sum(self.batches), self.clock.getDelayedCalls()), (70, []))
+
+
+class CountersTests(SynchronousTestCase):
+    """Plain numbers."""
+
+    def test_counts(self) -> None:
+        """By status and end reason; retries are the tries after the first."""
+        counters = Counters()
+        for each in (exchange(), exchange(), unreadable()):
+            counters.ended(each)
+        self.assertEqual((counters.exchanges, counters.retries), (3, 2))
+        self.assertEqual(dict(counters.statuses), {200: 2, 400: 1})
+        self.assertEqual(dict(counters.end_reasons), {"ok": 2, "bad-request": 1})
+        self.assertIn("3 exchanges (ok 2, bad-request 1)", counters.summary())
+
+    def test_nothing(self) -> None:
+        """A run without a request has a summary too."""
+        self.assertIn("0 exchanges (none)", Counters().summary())
+
+
+class LogTests(TalkCase):
+    """The application log."""
+
+    def setUp(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        globalLogPublisher.addObserver(self.events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+        self.addCleanup(set_level, "info")
+
+    def test_threshold(self) -> None:
+        """Events below the level are not made at all; DEBUG costs nothing when the level is INFO (D12)."""
+
+        class Costly:
+            def __str__(self) -> str:
+                raise AssertionError("formatted")
+
+        log = Logger(namespace="txproxy.test")
+        for level, shown in (("debug", 4), ("info", 3), ("warn", 2), ("error", 1)):
+            set_level(level)
+            self.events.clear()
+            for name in ("debug", "info", "warn", "error"):
+                getattr(log, name)("{x}", x=Costly())
+            mine = [event for event in self.events if event["log_namespace"] == "txproxy.test"]
+            self.assertEqual(len(mine), shown)
+        self.assertFalse(shows_debug())
+
+    def test_exchange(self) -> None:
+        """At debug one event shows an exchange's phases, choices and end under its id (D12)."""
+        set_level("debug")
+        dialogue = self.proxy()
+        dialogue.script("10.0.0.1:80", OK)
+        dialogue.client().says(GET)
+        identity = dialogue.lines[0]["request_id"]
+        mine = [event for event in self.events if event.get("id") == identity and "backend" in event]
+        self.assertEqual(len(mine), 1)
+        self.assertEqual(mine[0]["log_level"], LogLevel.debug)
+        self.assertEqual((mine[0]["backend"], mine[0]["status"], mine[0]["end"]), ("10.0.0.1:80", 200, "ok"))
+
+    def test_refusal(self) -> None:
+        """A refused request is shown with the reason, its bytes escaped."""
+        set_level("debug")
+        dialogue = self.proxy()
+        client = dialogue.client()
+        client.says(b"GET / HTTP/\x1b[31m\r\n\r\n")
+        dialogue.advance_past(2)
+        details = [event["detail"] for event in self.events if event.get("detail")]
+        self.assertTrue(details)
+        self.assertTrue(all("\x1b" not in each for each in details))
+
+    def test_silentAtInfo(self) -> None:
+        """At info no event is made for an exchange, good or bad."""
+        dialogue = self.proxy()
+        client = dialogue.client()
+        client.says(GET)
+        dialogue.refuse()
+        client.says(b"BAD\r\n\r\n")
+        dialogue.advance_past(2)
+        self.assertEqual([event for event in self.events if event["log_namespace"].startswith("txproxy")], [])
+
+
+class ReprTests(SynchronousTestCase):
+    """What a debugger shows."""
+
+    def test_exchange(self) -> None:
+        """An exchange shows its id and state."""
+        made = Exchange(b"abc", None, None, 0.0)
+        self.assertIn("abc", repr(made))
+        made.ended, made.end_reason = True, "ok"
+        self.assertIn("ended ok", repr(made))

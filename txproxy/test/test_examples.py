@@ -1,0 +1,121 @@
+"""What ``examples/`` and ``docs/`` show is true: each example loads, and the tables of keys are up to date."""
+
+from __future__ import annotations
+
+import runpy
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+import txproxy
+from txproxy.config.load import load_file
+from txproxy.pipeline.route import RequestFacts
+from txproxy.wire.fields import FieldView
+
+PROJECT = Path(txproxy.__file__).parents[1]
+
+
+def project_path(name: str) -> Path:
+    """Return the path of a file of the project.
+
+    :raises SkipTest: the package was installed without it.
+    """
+    path = PROJECT / name
+    if not path.exists():
+        raise SkipTest(f"{name} is not part of an installed package")
+    return path
+
+
+class ExampleTests(SynchronousTestCase):
+    """Examples can be used as they are."""
+
+    def test_tomlExamplesLoad(self) -> None:
+        """Each file of TOML is accepted, whatever the environment."""
+        names = {path.name for path in project_path("examples").glob("*.toml")}
+        self.assertEqual(names, {"forwarder.toml", "several-backends.toml", "hosts.toml"})
+        for name in sorted(names):
+            self.assertTrue(load_file(project_path(f"examples/{name}"), {}).config.listeners, name)
+
+    def test_forwarderTakesItsAddressesFromTheEnvironment(self) -> None:
+        """The variables that the comment names are the ones that count."""
+        variables = {"FRONT": "127.0.0.1:9000", "BACKEND": "127.0.0.1:3000"}
+        config = load_file(project_path("examples/forwarder.toml"), variables).config
+        self.assertEqual(config.listeners[0].address, "127.0.0.1:9000")
+        self.assertEqual(config.clusters["app"].backends[0].address, "127.0.0.1:3000")
+
+    def test_siteChooses(self) -> None:
+        """The Python site sends phones to their cluster, and each other client to the same one each time."""
+        loaded = load_file(project_path("examples/site.py"))
+        choose = loaded.functions["site:choose"]
+
+        def chosen(client: str, agent: str) -> str:
+            headers = FieldView([(b"User-Agent", agent.encode())])
+            return str(choose(RequestFacts("GET", "/", "/", "a.example", headers, client, "http", "web")))
+
+        self.assertEqual(chosen("192.0.2.1", "Mozilla/5.0 (Mobile)"), "mobile")
+        clients = [f"192.0.2.{number}" for number in range(256)]
+        first = [chosen(client, "curl") for client in clients]
+        self.assertEqual(first, [chosen(client, "curl") for client in clients])
+        self.assertEqual(set(first), {"stable", "next"})
+        self.assertLess(first.count("next"), first.count("stable"))
+
+    def test_embedJoinsBothServices(self) -> None:
+        """The embedding application listens with its own server and with the proxy."""
+        names = runpy.run_path(str(project_path("examples/embed.py")), run_name="embed")
+        application = names["make_application"](MemoryReactorClock())
+        self.assertEqual(len(list(application)), 2)
+
+    def test_tacUsesTheFlagsOfTheCommand(self) -> None:
+        """The flags in ``proxy.tac`` are understood."""
+        from txproxy.service import Options, configure
+
+        text = project_path("proxy.tac").read_text(encoding="utf-8")
+        flags: dict[str, Any] = {}
+        exec(next(line for line in text.splitlines() if line.startswith("FLAGS = ")), flags)
+        options = Options()
+        options.parseOptions(flags["FLAGS"])
+        config, _ = configure(options)
+        self.assertEqual(config.listeners[0].address, "127.0.0.1:8080")
+        self.assertEqual([backend.address for backend in config.clusters["quick"].backends], ["127.0.0.1:8081"])
+
+
+class DocumentTests(SynchronousTestCase):
+    """Documents say what is."""
+
+    def test_referenceIsUpToDate(self) -> None:
+        """The tables in ``docs/configuration.md`` are those of the models; ``make reference`` writes them anew."""
+        names = runpy.run_path(str(project_path("docs/make_reference.py")), run_name="make_reference")
+        page = project_path("docs/configuration.md").read_text(encoding="utf-8")
+        self.assertTrue(page == names["updated"](page), "run `make reference`")
+
+    def test_tomlInDocumentsLoads(self) -> None:
+        """Every configuration that a document shows is accepted as it stands there."""
+        from txproxy.config.load import load_text
+
+        shown = 0
+        for name in ("README.md", "docs/configuration.md", "docs/operations.md"):
+            for block in project_path(name).read_text(encoding="utf-8").split("```toml\n")[1:]:
+                text = block.partition("```")[0]
+                if "[[listener]]" in text:
+                    load_text(text, name, {})
+                    shown += 1
+                else:
+                    tomllib.loads(text)
+        self.assertGreater(shown, 0)
+
+    def test_everyEndReasonIsExplained(self) -> None:
+        """``docs/operations.md`` has a row for each reason that the access log may name, with its status."""
+        from txproxy import errors
+
+        page = project_path("docs/operations.md").read_text(encoding="utf-8")
+        rows = [line for line in page.splitlines() if line.startswith("| `")]
+        kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+        for kind in kinds:
+            if issubclass(kind, errors.ProxyError):
+                found = [row for row in rows if row.startswith(f"| `{kind.end_reason}`")]
+                self.assertEqual(len(found), 1, kind.end_reason)
+                if kind.status:
+                    self.assertIn(str(kind.status), found[0])

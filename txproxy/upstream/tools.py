@@ -1,0 +1,28 @@
+"""What connections to backends are given: their patience, and what all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from txproxy.policy.deadlines import Deadlines
+from txproxy.wire.parsers import ReplyParser
+
+
+class UpstreamTimeouts(NamedTuple):
+    """How long a backend may take, in seconds; see the configuration's ``timeouts`` and ``pool`` sections."""
+
+    first_byte_s: float = 60
+    between_bytes_s: float = 60
+    stream_s: float = 3600
+    """Instead of the last, for event streams."""
+    idle_s: float = 30
+    """How long a connection may stay without an exchange."""
+
+
+class UpstreamTools(NamedTuple):
+    """What all connections to backends share."""
+
+    clock: Callable[[], float]
+    deadlines: Deadlines
+    parser: ReplyParser
