@@ -98,6 +98,6 @@ dist: $(VENV)/.installed-for-tests ## build the source distribution and the whee
 
 .PHONY: clean
 clean: ## take away everything that was made here
-	@rm -rf $(VENV) build dist *.egg-info _trial_temp* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) build dist *.egg-info _trial_temp* .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@rm -f twisted/plugins/dropin.cache twistd.pid twistd.log
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

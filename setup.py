@@ -21,8 +21,8 @@ TEST = [
     "pytest>=9",
     "pytest-twisted>=1.14",
     "hypothesis>=6.100",
-    "ruff>=0.17",
-    "mypy>=2.4",
+    "ruff>=0.17,<0.18",
+    "mypy>=2.4,<3",
     "mypy-zope>=1.0.17",
     # A test builds the wheel with what is there, so that it needs no network.
     "setuptools>=64",

@@ -58,6 +58,15 @@ class _Page(Resource):
         return NOT_DONE_YET
 
 
+class _QuietSite(Site):
+    """Logs nothing: the log shows what the proxy says."""
+
+    noisy = False
+
+    def log(self, request: Any) -> None:
+        """Leave the request to the proxy's access log."""
+
+
 class Demo:
     """Backends on free ports of the loopback address.
 
@@ -67,9 +76,7 @@ class Demo:
     def __init__(self, reactor: Any) -> None:
         self._ports = []
         for number in range(_BACKENDS):
-            site = Site(_Page(chr(ord("a") + number)))
-            site.noisy = False
-            site.log = lambda request: None
+            site = _QuietSite(_Page(chr(ord("a") + number)))
             self._ports.append(reactor.listenTCP(0, site, interface="127.0.0.1"))
         self.addresses = [f"127.0.0.1:{port.getHost().port}" for port in self._ports]
 

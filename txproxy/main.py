@@ -18,7 +18,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :return: exit status: 0, 1 for an error in the configuration or at the start, 2 for a wrong command line.
     """
     options = _parser().parse_args(arguments)
-    status: int = options.run(options)
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has seen enough (`| head`); what is left is not to be flushed at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     return status
 
 

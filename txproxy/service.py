@@ -77,7 +77,7 @@ class ProxyService(Service):
         self._listen()
         assembled = self.assembled
         assert assembled is not None
-        self._ticker = LoopingCall(self._tick)
+        self._ticker = LoopingCall(self._tick, assembled)
         self._ticker.clock = self._reactor
         self._ticker.start(assembled.deadlines.tick_s, now=False)
         self._announce(assembled)
@@ -134,9 +134,8 @@ class ProxyService(Service):
         if self.when_listening is not None:
             self.when_listening(f"http://{_reachable(self.ports[self.config.listeners[0].name])}")
 
-    def _tick(self) -> None:
-        assembled = self.assembled
-        assert assembled is not None
+    def _tick(self, assembled: Assembled) -> None:
+        # Deadlines hold while the proxy is stopping too.
         for item in assembled.deadlines.due(self._clocks.monotonic()):
             try:
                 item.deadline_passed()  # type: ignore[attr-defined]

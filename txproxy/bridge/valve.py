@@ -26,37 +26,38 @@ class Valve:
     :param transport: whose reading is meant.
     """
 
-    __slots__ = ("_reasons", "_transport")
+    __slots__ = ("_transport", "reasons")
 
     def __init__(self, transport: IPushProducer) -> None:
         self._transport = transport
-        self._reasons = 0
+        self.reasons = 0
+        """Why nothing is read; 0 while the valve is open. Only this class changes it."""
 
     @property
     def is_shut(self) -> bool:
         """Whether there is any reason to read nothing."""
-        return bool(self._reasons)
+        return bool(self.reasons)
 
     def shut(self, reason: Reason) -> None:
         """Read nothing while this reason holds."""
-        before = self._reasons
-        self._reasons = before | reason
+        before = self.reasons
+        self.reasons = before | reason
         if not before:
             self._transport.pauseProducing()
 
     def open(self, reason: Reason) -> None:
         """Take a reason away; reading goes on if it was the last."""
-        before = self._reasons
+        before = self.reasons
         if before & reason:
-            self._reasons = before & ~reason
+            self.reasons = before & ~reason
             if before == reason:
                 self._transport.resumeProducing()
 
     def open_wide(self) -> None:
         """Take all reasons away: the parties of the last exchange have no say in the next."""
-        if self._reasons:
-            self._reasons = 0
+        if self.reasons:
+            self.reasons = 0
             self._transport.resumeProducing()
 
     def __repr__(self) -> str:
-        return f"<Valve {'shut: ' + str(Reason(self._reasons)) if self._reasons else 'open'}>"
+        return f"<Valve {'shut: ' + str(Reason(self.reasons).name) if self.reasons else 'open'}>"

@@ -74,7 +74,7 @@ class Http1Connection(ClosingConnection):
                 self._hold(data)
         elif self._closing:
             self._discard(data)
-        elif self._gatherer is None and data.endswith(END_OF_HEAD) and data.find(END_OF_HEAD) + 4 == len(data):
+        elif self._gatherer is None and 0 <= data.find(END_OF_HEAD) == len(data) - 4:
             self._read(data, True)
         else:
             self._read(data)
@@ -163,7 +163,7 @@ class Http1Connection(ClosingConnection):
             else:
                 self._close(abort=True)
         elif exchange is not None:
-            if self._reader is not None and not self.valve.is_shut:
+            if self._reader is not None and not self.valve.reasons:
                 self.fail(exchange, RequestTimeout("the body stalled"))
             elif self._reader is not None:
                 self._expect(self.settings.body_timeout_s)
@@ -358,7 +358,8 @@ class Http1Connection(ClosingConnection):
             self._next()
 
     def _next(self) -> None:
-        self.valve.open_wide()
+        if self.valve.reasons:
+            self.valve.open_wide()
         data, self._buffer = self._buffer, b""
         if data:
             self._read(data)

@@ -89,7 +89,7 @@ class ReplyingConnection(Protocol):
         self._keep_alive = keep_alive
         tail = site.reply_tail if reply.minor else site.reply_tail_10
         rules = exchange.route.reply_rules if exchange.route is not None else NO_REPLY_RULES
-        self._head = write_reply_head(reply, b"%b%b%b\r\n\r\n" % (tail, exchange.id, extra), rules)
+        self._head = write_reply_head(reply, tail + exchange.id + extra + b"\r\n\r\n", rules)
 
     def write_reply(self, data: bytes) -> None:
         """Send content of the reply; it is not empty."""

@@ -39,7 +39,10 @@ class Formatter(Protocol):
 
 
 class CombinedFormatter:
-    """The combined format of Apache and nginx, then request id, route, backend, tries, timings and end reason."""
+    """The combined format of Apache and nginx, then request id, backend, tries, timings and end reason.
+
+    The timings are queue, connect, first byte, transfer and total, in microseconds.
+    """
 
     def __init__(self) -> None:
         self._second = -1
@@ -71,18 +74,18 @@ class CombinedFormatter:
             )
         backend = exchange.backend
         queue, connect, first, transfer, total = exchange.timings()
-        return '%s - - [%s] "%s" %s %s %d %.3f %.3f %.3f %.3f %.3f %s' % (  # noqa: UP031 - half the time of an f-string
+        return '%s - - [%s] "%s" %s %s %d %d %d %d %d %d %s' % (  # noqa: UP031 - half the time of an f-string
             exchange.client_address or "-",
             self._stamp,
             quoted.decode("ascii"),
             exchange.id.decode("ascii"),
             "-" if backend is None else backend.name,
             exchange.tries,
-            queue * 1e3,
-            connect * 1e3,
-            first * 1e3,
-            transfer * 1e3,
-            total * 1e3,
+            queue * 1e6 + 0.5,
+            connect * 1e6 + 0.5,
+            first * 1e6 + 0.5,
+            transfer * 1e6 + 0.5,
+            total * 1e6 + 0.5,
             exchange.end_reason,
         )
 

@@ -43,6 +43,7 @@ class Ending:
         self._debug = debug
         self._waiting: deque[Exchange] = deque()
         self._call: Any = None
+        self._soon: Any = None
 
     def ended(self, exchange: Exchange) -> None:
         """Take an exchange that has ended."""
@@ -55,7 +56,7 @@ class Ending:
             self._call = self._call_later(_WAIT_S, self._turn)
         elif len(waiting) == _BATCH:
             # Exchanges that are let go soon are found in the processor's caches.
-            self._call_later(0, self._handle, _BATCH)
+            self._soon = self._call_later(0, self._handle, _BATCH)
 
     def _turn(self) -> None:
         self._call = None
@@ -88,7 +89,8 @@ class Ending:
 
     def stop(self) -> None:
         """Handle all that wait, and leave no call behind."""
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
+        for call in (self._call, self._soon):
+            if call is not None and call.active():
+                call.cancel()
+        self._call = self._soon = None
         self.flush()

@@ -42,7 +42,7 @@ class Forward:
         exchange.backend = backend
         now = self._clock()
         unsafe = exchange.request.method not in retries.IDEMPOTENT  # type: ignore[union-attr]
-        while (connection := backend.lease(exchange, self, now, fresh)) is not None:
+        while (connection := None if fresh else backend.pool.take(now)) is not None:
             # What is not idempotent cannot be sent again, so it is worth a system call to see that the backend has
             # not closed the connection just now.
             if unsafe and connection.is_stale():
@@ -53,6 +53,7 @@ class Forward:
             exchange.leased_at = now
             self._send(exchange, connection)
             return
+        backend.enqueue(exchange, self, now, fresh)
 
     def leased(self, exchange: Exchange, connection: Any) -> None:
         """Send the request: the exchange has waited for this connection."""
@@ -76,7 +77,7 @@ class Forward:
         exchange.server = connection
         head = write_request_head(
             exchange.request,  # type: ignore[arg-type]
-            route.target_for(exchange),
+            route.target_for(exchange) if route.rules.strip_prefix else exchange.request.target,  # type: ignore[union-attr]
             None if route.keeps_host and exchange.request.host else route.host_for(exchange.backend),  # type: ignore[union-attr]
             exchange.client.hop,
             exchange.id,

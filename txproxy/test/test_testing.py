@@ -55,6 +55,7 @@ class HalfCloseable(Recorder):
 
 
 def connected(protocol: Any) -> FakeTransport:
+    """Return a transport that is connected to a protocol."""
     transport = FakeTransport(ADDRESS, ADDRESS)
     transport.connect(protocol)
     return transport

@@ -13,10 +13,10 @@ that the test reads like a packet trace::
     self.assertEqual(client.gets(), b"ok")
 """
 
-from .dialogue import Dialogue, site
-from .peer import Head, Peer
-from .scripted import CLOSE, REFUSE, RESET, SILENT, ScriptedBackend
-from .transport import FakePort, FakeTransport
+from txproxy.testing.dialogue import Dialogue, site
+from txproxy.testing.peer import Head, Peer
+from txproxy.testing.scripted import CLOSE, REFUSE, RESET, SILENT, ScriptedBackend
+from txproxy.testing.transport import FakePort, FakeTransport
 
 __all__ = [
     "CLOSE",

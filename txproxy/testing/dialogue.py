@@ -13,11 +13,11 @@ from twisted.internet.error import ConnectionRefusedError, TimeoutError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
-from ..assembly import Clocks, assemble
-from ..config.load import load_text
-from .peer import Peer
-from .scripted import ScriptedBackend
-from .transport import FakePort, FakeTransport
+from txproxy.assembly import Clocks, assemble
+from txproxy.config.load import load_text
+from txproxy.testing.peer import Peer
+from txproxy.testing.scripted import ScriptedBackend
+from txproxy.testing.transport import FakePort, FakeTransport
 
 START_S = 1000.0
 """What the monotonic clock says at first."""

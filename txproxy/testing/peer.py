@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .transport import FakeTransport
+from txproxy.testing.transport import FakeTransport
 
 
 class Head(NamedTuple):

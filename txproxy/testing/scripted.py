@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .peer import Head, Peer
+from txproxy.testing.peer import Head, Peer
 
 REFUSE = "refuse"
 """Refuse a connection."""

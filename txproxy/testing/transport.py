@@ -10,9 +10,9 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from ..net.interfaces import IEagerTransport, IPausablePort
-from ..net.sending import HIGH_WATERMARK_BYTES, LOW_WATERMARK_BYTES
-from ..net.stream import READ_BYTES
+from txproxy.net.interfaces import IEagerTransport, IPausablePort
+from txproxy.net.sending import HIGH_WATERMARK_BYTES, LOW_WATERMARK_BYTES
+from txproxy.net.stream import READ_BYTES
 
 
 @implementer(IEagerTransport)
@@ -226,9 +226,13 @@ class FakeTransport:
 
 @implementer(IPausablePort)
 class FakePort:
-    """A listening port that only remembers what it was told."""
+    """A listening port that only remembers what it was told.
 
-    def __init__(self) -> None:
+    :param host: address object of where it listens.
+    """
+
+    def __init__(self, host: Any = None) -> None:
+        self._host = host
         self.is_accepting = True
         self.is_listening = True
 
@@ -249,5 +253,5 @@ class FakePort:
         self.is_listening = False
 
     def getHost(self) -> Any:
-        """Return no address: it has none."""
-        return None
+        """Return where it listens."""
+        return self._host

@@ -52,8 +52,8 @@ class Backend:
         self.deadlines = deadlines
         self._connector = make_connector(self)
 
-    def lease(self, exchange: Any, on_lease: Any, now: float, fresh: bool = False) -> Any | None:
-        """Return an idle connection, or None if the exchange has to wait for one.
+    def enqueue(self, exchange: Any, on_lease: Any, now: float, fresh: bool = False) -> None:
+        """Let an exchange wait for a connection; the pool had none that is idle.
 
         :param exchange: for whom; its ``attempt`` is the waiter while it waits.
         :param on_lease: told ``leased(exchange, connection)`` or ``lease_failed(exchange, error)`` later.
@@ -64,9 +64,6 @@ class Backend:
         pool = self.pool
         if fresh:
             self.close_idle()
-        connection = pool.take(now)
-        if connection is not None:
-            return connection
         if not pool.has_room_to_wait():
             pool.stats.exhausted += 1
             raise QueueFull(f"{self.name}: {pool!r}")
@@ -83,7 +80,6 @@ class Backend:
             pool.stats.queued += 1
             self.deadlines.watch(waiter)
         self._carry_out(todo)
-        return None
 
     def stop_waiting(self, waiter: Waiter) -> None:
         """Take a request out of the queue: its client has left."""

@@ -21,6 +21,7 @@ class Cluster:
         self.backends = tuple(backends)
         self.tries = tries
         self._balancer = RoundRobin([backend.weight for backend in self.backends])
+        self._failovers = 0
         self._only = self.backends[0] if len(self.backends) == 1 else None
 
     def pick(self) -> Backend:
@@ -37,8 +38,15 @@ class Cluster:
         return backend
 
     def pick_another(self, tried: Collection[Backend]) -> Backend | None:
-        """Return a backend that was not tried, or None if there is none left."""
-        return next((backend for backend in self._balancer.candidates(self.backends) if backend not in tried), None)
+        """Return a backend that was not tried, or None if there is none left.
+
+        The rest take turns of their own at this, so that the share of a dead backend is spread over all of them.
+        """
+        left = [backend for backend in self.backends if backend not in tried]
+        if not left:
+            return None
+        turn, self._failovers = self._failovers, self._failovers + 1
+        return left[turn % len(left)]
 
     def __repr__(self) -> str:
         return f"<Cluster {self.name} of {len(self.backends)}>"

@@ -298,7 +298,7 @@ class UpstreamConnection(Protocol):
     def resume_reply(self) -> None:
         """The client has caught up."""
         self.valve.open(Reason.PEER_IS_SLOW)
-        if self._exchange is not None and not self.valve.is_shut:
+        if self._exchange is not None and not self.valve.reasons:
             self._expect(self._patience_s)
 
     def _pass_first(self, exchange: Exchange, rest: bytes) -> None:
@@ -308,7 +308,7 @@ class UpstreamConnection(Protocol):
             self._read_body(exchange, rest)
         else:
             exchange.client.flush_reply()
-            if self._exchange is exchange and not self.valve.is_shut:
+            if self._exchange is exchange and not self.valve.reasons:
                 self._expect(self._patience_s)
 
     def _read_body(self, exchange: Exchange, data: bytes) -> None:
@@ -327,7 +327,7 @@ class UpstreamConnection(Protocol):
         else:
             exchange.client.flush_reply()
         # While it was written to, the client may have turned out to be gone or slow.
-        if self._exchange is exchange and not self.valve.is_shut:
+        if self._exchange is exchange and not self.valve.reasons:
             self._expect(self._patience_s)
 
     def _complete(self, exchange: Exchange, content: bytes, trailers: list[Field], rest: bytes, now: float) -> None:
@@ -341,7 +341,8 @@ class UpstreamConnection(Protocol):
         else:
             if rest or not exchange.reply.keep_alive:  # type: ignore[union-attr]
                 self.is_reusable = False
-            self.valve.open_wide()
+            if self.valve.reasons:
+                self.valve.open_wide()
             self.expect_idle(now)
             self._backend.release(self)
         client.end_reply(content, trailers, now)

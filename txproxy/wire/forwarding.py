@@ -115,7 +115,9 @@ def write_request_head(
         if lines is None:
             lines = request.lines = _plain_lines(request)
         if lines:
-            return b"%b %b HTTP/1.1\r\n%b%b%b\r\n\r\n" % (request.method, target, lines, hop.tail, request_id)
+            return b"".join(
+                (request.method, b" ", target, b" HTTP/1.1\r\n", lines, hop.tail, request_id, b"\r\n\r\n")
+            )
     kept = _kept_request_fields(request, host, hop.trusted, rules.allow_underscores)
     kept += _added_request_fields(request, hop, request_id, rules.forwarded)
     if rules.changes_fields:
@@ -136,7 +138,7 @@ def _plain_lines(request: RequestHead) -> bytes:
     length = known.get(b"content-length", b"")
     if length[:1] == b"0" and length != b"0":
         return b""
-    return b"%b\r\nX-Forwarded-Host: %b" % (write_fields(fields), request.host)
+    return write_fields(fields) + b"\r\nX-Forwarded-Host: " + request.host
 
 
 def _kept_request_fields(request: RequestHead, host: bytes | None, trusted: bool, underscores: bool) -> list[Field]:

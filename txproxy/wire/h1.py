@@ -24,6 +24,8 @@ _USUAL_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIO
 _VERSION = re.compile(rb"HTTP/([0-9])\.([0-9])")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 _SLASH = 0x2F
+_DECISIVE = frozenset((b"connection", b"content-length", b"expect", b"transfer-encoding"))
+"""Fields that say what follows a request's head."""
 
 
 def parse_request_head(head: bytes, tokenizer: FieldTokenizer, limits: HeadLimits) -> RequestHead:
@@ -47,7 +49,7 @@ def parse_request_head(head: bytes, tokenizer: FieldTokenizer, limits: HeadLimit
     request = RequestHead(method, target, minor, fields, known)
     _set_target(request)
     _set_authority(request)
-    if len(known) > 1 or b"host" not in known:
+    if not _DECISIVE.isdisjoint(known):
         framing.set_request_framing(request)
         if b"expect" in known:
             _set_expectation(request)

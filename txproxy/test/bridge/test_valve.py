@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from twisted.internet.interfaces import IPushProducer
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from txproxy.bridge.valve import Reason, Valve
 
 
+@implementer(IPushProducer)
 class Transport:
     """Notes what it is told."""
 
@@ -32,10 +35,8 @@ class ValveTests(SynchronousTestCase):
 
     def test_oneReason(self) -> None:
         """A reason pauses the transport once, however often it is given, and resumes it once."""
-        self.assertFalse(self.valve.is_shut)
         for _ in range(3):
             self.valve.shut(Reason.PEER_IS_SLOW)
-        self.assertTrue(self.valve.is_shut)
         for _ in range(3):
             self.valve.open(Reason.PEER_IS_SLOW)
         self.assertEqual(self.transport.told, ["pause", "resume"])

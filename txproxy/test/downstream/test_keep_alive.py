@@ -167,6 +167,17 @@ class PipeliningTests(TalkCase):
             backend.says(bytes((byte,)))
         self.assertEqual(self.assertStatus(client, 200), b"answer")
 
+    def test_shortPackets(self) -> None:
+        """Packets of any small size, the first one of a request included, are put together."""
+        dialogue = self.proxy()
+        backend = dialogue.script("10.0.0.1:80", OK)
+        for size in range(1, 9):
+            client = dialogue.client()
+            for start in range(0, len(GET), size):
+                client.says(GET[start : start + size])
+            self.assertStatus(client, 200)
+        self.assertEqual(len(backend.requests), 8)
+
     def test_muchWaits(self) -> None:
         """At most some 64 KiB of later requests are read before the reply to the first is out."""
         dialogue = self.proxy(listener="keepalive_requests = 100000", cluster="pool.max_requests = 100000")

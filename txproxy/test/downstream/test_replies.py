@@ -113,7 +113,7 @@ class StreamedReplyTests(TalkCase):
         """Chunks may be joined, extensions are dropped, content is the same; empty extension and hex case are fine."""
         dialogue = self.proxy()
         client, backend = self.busy(dialogue)
-        backend.says(head(b"Transfer-Encoding: chunked") + b"00A ; x=\"y\"\r\n0123456789\r\nb\r\nabcdefghijk\r\n")
+        backend.says(head(b"Transfer-Encoding: chunked") + b'00A ; x="y"\r\n0123456789\r\nb\r\nabcdefghijk\r\n')
         self.assertEqual(client.gets_head().all(b"Transfer-Encoding"), [b"chunked"])
         self.assertEqual(client.gets(), b"15\r\n0123456789abcdefghijk\r\n")
         backend.says(b"0\r\n\r\n")
@@ -426,7 +426,8 @@ class ReplyHeadTests(TalkCase):
         client, backend = self.busy(dialogue)
         backend.says(reply(b"ok", b"Server: x", b"x-frame-options: ALLOW", b"A: 1"))
         got = client.gets_head()
-        self.assertEqual((got.get(b"Server"), got.get(b"X-Frame-Options"), got.all(b"A")), (None, b"DENY", [b"1", b"2"]))
+        self.assertEqual((got.get(b"Server"), got.get(b"X-Frame-Options")), (None, b"DENY"))
+        self.assertEqual(got.all(b"A"), [b"1", b"2"])
 
     def test_reasonIsKept(self) -> None:
         """The reason phrase is the backend's, also when it is empty."""

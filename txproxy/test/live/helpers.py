@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +162,10 @@ def run_command(arguments: Sequence[str], directory: Path | None = None) -> subp
         timeout=2 * DEADLINE_S,
         check=False,
     )
+
+
+@contextlib.contextmanager
+def clients_of(port: int, count: int) -> Iterator[list[Client]]:
+    """Open many connections, and close them at the end whatever happens."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(Client(port)) for _ in range(count)]

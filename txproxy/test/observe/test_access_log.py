@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,6 +14,7 @@ from txproxy.exchange import Exchange
 from txproxy.observe.access_log import AccessLog, CombinedFormatter, JsonFormatter
 from txproxy.observe.counters import Counters
 from txproxy.test.talk import GET, OK, POST_5, TalkCase, head, post, reply, request
+from txproxy.testing import Peer
 from txproxy.wire.fields import FieldTokenizer
 from txproxy.wire.h1 import parse_request_head
 from txproxy.wire.limits import HeadLimits
@@ -26,6 +28,7 @@ class Named:
 
 
 def exchange(says: bytes | None = None) -> Exchange:
+    """Return an exchange that went well, after two tries."""
     says = says or b"GET /a?b=c HTTP/1.1\r\nHost: a.example:81\r\nUser-Agent: curl/8\r\nReferer: http://r/\r\n\r\n"
     made = Exchange(b"0123abcd", parse_request_head(says, FieldTokenizer(), HeadLimits()), None, 10.0)
     made.peer = made.client_address = "192.0.2.7"
@@ -36,6 +39,7 @@ def exchange(says: bytes | None = None) -> Exchange:
 
 
 def unreadable() -> Exchange:
+    """Return an exchange whose request could not be understood."""
     made = Exchange(b"0123abce", None, None, 10.0)
     made.peer = made.client_address = "192.0.2.7"
     made.status, made.bytes_out, made.end_reason, made.ended_at = 400, 60, "bad-request", 10.25
@@ -46,11 +50,11 @@ class CombinedTests(SynchronousTestCase):
     """The combined format."""
 
     def test_golden(self) -> None:
-        """As Apache and nginx write it, then request id, backend, tries, timings in ms and the end reason."""
+        """As Apache and nginx write it, then request id, backend, tries, timings in microseconds and the end reason."""
         self.assertEqual(
             CombinedFormatter()(exchange(), 784111777.9),
             '192.0.2.7 - - [06/Nov/1994:08:49:37 +0000] "GET /a?b=c HTTP/1.1" 200 12345 "http://r/" "curl/8" '
-            "0123abcd 10.0.0.1:80 2 1.000 2.000 11.500 485.500 500.000 ok",
+            "0123abcd 10.0.0.1:80 2 1000 2000 11500 485500 500000 ok",
         )
 
     def test_unreadable(self) -> None:
@@ -58,7 +62,7 @@ class CombinedTests(SynchronousTestCase):
         self.assertEqual(
             CombinedFormatter()(unreadable(), 784111777),
             '192.0.2.7 - - [06/Nov/1994:08:49:37 +0000] "-" 400 60 "-" "-" '
-            "0123abce - 0 0.000 0.000 0.000 250.000 250.000 bad-request",
+            "0123abce - 0 0 0 0 250000 250000 bad-request",
         )
 
     def test_timeMovesOn(self) -> None:
@@ -80,13 +84,6 @@ class CombinedTests(SynchronousTestCase):
         line = CombinedFormatter()(exchange(request(b'GET /"%20x HTTP/1.1')), 0)
         self.assertEqual(line.count('"'), 6)
 
-    def test_forgedRequestId(self) -> None:
-        """The same in the request id that a trusted peer sent."""
-        made = exchange()
-        made.id = b'x"\xff\\'
-        line = CombinedFormatter()(made, 0)
-        self.assertTrue(line.isascii() and line.isprintable())
-
 
 class JsonTests(SynchronousTestCase):
     """One JSON object per line."""
@@ -107,7 +104,8 @@ class JsonTests(SynchronousTestCase):
     def test_unreadable(self) -> None:
         """What is not known is null."""
         line = json.loads(JsonFormatter()(unreadable(), 0))
-        self.assertEqual((line["method"], line["backend"], line["end"], line["total_ms"]), (None, None, "bad-request", 250))
+        self.assertEqual((line["method"], line["backend"]), (None, None))
+        self.assertEqual((line["end"], line["total_ms"]), ("bad-request", 250))
 
     def test_forgery(self) -> None:
         """It is one line of ASCII whatever a client sends, and says exactly that."""
@@ -197,7 +195,7 @@ class EveryExchangeTests(TalkCase):
 
     def test_timings(self) -> None:
         """The four phases add up to the total."""
-        dialogue = self.proxy(cluster="pool.max_connections = 1")
+        dialogue = self.proxy(cluster="pool.max_connections = 1\npool.queue_timeout_s = 100")
         client = dialogue.client()
         client.says(GET)
         other = dialogue.client()
@@ -220,19 +218,25 @@ class EveryExchangeTests(TalkCase):
     def test_oneEach(self) -> None:
         """Served, refused, malformed, cut, left, timed out: one line for each."""
         dialogue = self.proxy(route='hosts = ["a.example"]\nmax_body_bytes = 10')
-        ends = []
-        for says, acts in (
+        ends: list[str] = []
+
+        def cut(client: Peer) -> None:
+            dialogue.backend().says(head(b"Content-Length: 9") + b"a")
+            client.resets()
+
+        ways: tuple[tuple[bytes, Callable[[Peer], Any]], ...] = (
             (GET, lambda client: dialogue.backend().says(reply(b"ok", b"Connection: close"))),
             (GET, lambda client: dialogue.refuse()),
             (GET, lambda client: dialogue.backend().finishes()),
-            (GET, lambda client: dialogue.backend().says(head(b"Content-Length: 9") + b"a") or client.resets()),
+            (GET, cut),
             (b"BAD\r\n\r\n", lambda client: None),
             (GET[:9], lambda client: dialogue.advance_past(10)),
             (request(host=b"b.example"), lambda client: None),
             (post(11), lambda client: None),
             (request(b"CONNECT a.example:443 HTTP/1.1"), lambda client: None),
             (request(b"GET / HTTP/1.1", *[b"Via: 1.1 txproxy"] * 9), lambda client: None),
-        ):
+        )
+        for says, acts in ways:
             client = dialogue.client()
             client.says(says)
             acts(client)
@@ -246,7 +250,7 @@ class EveryExchangeTests(TalkCase):
             ["ok", "connect-failed", "bad-reply", "client-left", "bad-request", "request-timeout", "no-route"]
             + ["body-too-large", "method-refused", "loop"],
         )
-        self.assertEqual(dialogue.assembled.counters.exchanges, len(ends))
+        self.assertEqual(dialogue.assembled.counters.outcomes.total(), len(ends))
 
     def test_requestId(self) -> None:
         """The same id stands in the log, upstream and in the reply; a client's own is replaced (O5)."""
@@ -264,11 +268,20 @@ class EveryExchangeTests(TalkCase):
         """A trusted peer's id is kept, and its client is the one that is logged (HF5)."""
         dialogue = self.proxy(rest='[proxy]\ntrusted_proxies = ["10.0.0.0/8"]')
         client = dialogue.client("10.1.1.1")
-        client.says(request(b"GET / HTTP/1.1", b"X-Request-Id: mine", b"X-Forwarded-For: 6.6.6.6, 203.0.113.9, 10.1.1.1"))
+        chain = b"X-Forwarded-For: 6.6.6.6, 203.0.113.9, 10.1.1.1"
+        client.says(request(b"GET / HTTP/1.1", b"X-Request-Id: mine", chain))
         backend = dialogue.backend()
         self.assertEqual(backend.gets_head().get(b"X-Request-Id"), b"mine")
         backend.says(OK)
         self.assertEqual((dialogue.lines[0]["request_id"], dialogue.lines[0]["client"]), ("mine", "203.0.113.9"))
+
+    def test_forgedRequestId(self) -> None:
+        """An id that could forge something is replaced, even a trusted peer's."""
+        for bad in (b'a"b', b"a b", b"a,b", b"a\tb", b"\xff", b"x" * 300):
+            dialogue = self.proxy(rest='[proxy]\ntrusted_proxies = ["10.0.0.0/8"]\n[log]\nformat = "combined"')
+            dialogue.script("10.0.0.1:80", OK)
+            dialogue.client("10.1.1.1").says(request(b"GET / HTTP/1.1", b"X-Request-Id: " + bad))
+            self.assertNotIn(bad.decode("latin-1"), dialogue.lines[0])
 
     def test_combined(self) -> None:
         """The format is the configuration's choice."""

@@ -36,9 +36,9 @@ class EndingTests(SynchronousTestCase):
     def test_batches(self) -> None:
         """They are handled a little later, in small batches, and no call is left behind."""
         self.ended(120)
-        self.assertEqual(self.counters.exchanges, 0)
+        self.assertEqual(self.counters.outcomes.total(), 0)
         self.clock.pump([0.05] * 20)
-        self.assertEqual((self.counters.exchanges, sum(self.batches)), (120, 120))
+        self.assertEqual((self.counters.outcomes.total(), sum(self.batches)), (120, 120))
         self.assertLessEqual(max(self.batches), 50)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -46,9 +46,9 @@ class EndingTests(SynchronousTestCase):
         """Whoever wants to know now can have them handled."""
         self.ended(3)
         self.ending.flush()
-        self.assertEqual(self.counters.exchanges, 3)
+        self.assertEqual(self.counters.outcomes.total(), 3)
         self.clock.pump([1, 1])
-        self.assertEqual((self.counters.exchanges, self.clock.getDelayedCalls()), (3, []))
+        self.assertEqual((self.counters.outcomes.total(), self.clock.getDelayedCalls()), (3, []))
 
     def test_stop(self) -> None:
         """At the end nothing is lost and no call is left."""
@@ -64,10 +64,10 @@ class CountersTests(SynchronousTestCase):
         """By status and end reason; retries are the tries after the first."""
         counters = Counters()
         for each in (exchange(), exchange(), unreadable()):
+            each.route = None
             counters.ended(each)
-        self.assertEqual((counters.exchanges, counters.retries), (3, 2))
-        self.assertEqual(dict(counters.statuses), {200: 2, 400: 1})
-        self.assertEqual(dict(counters.end_reasons), {"ok": 2, "bad-request": 1})
+        self.assertEqual((counters.outcomes.total(), counters.retries), (3, 2))
+        self.assertEqual(dict(counters.outcomes), {(200, "ok"): 2, (400, "bad-request"): 1})
         self.assertIn("3 exchanges (ok 2, bad-request 1)", counters.summary())
 
     def test_nothing(self) -> None:
@@ -80,8 +80,9 @@ class LogTests(TalkCase):
 
     def setUp(self) -> None:
         self.events: list[dict[str, Any]] = []
-        globalLogPublisher.addObserver(self.events.append)
-        self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+        observe: Any = self.events.append
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
         self.addCleanup(set_level, "info")
 
     def test_threshold(self) -> None:

@@ -83,7 +83,7 @@ class OpenerTests(SynchronousTestCase):
     def test_standardOutput(self) -> None:
         """A hyphen is standard output, which is never closed."""
         with open(self.mktemp(), "w+") as output:
-            self.patch(sys, "stdout", output)
+            self.patch(sys, "__stdout__", output)
             file = opener("-")()
             file.write("a\n")
             file.close()
@@ -94,7 +94,7 @@ class OpenerTests(SynchronousTestCase):
     def test_standardOutputThatMayBlock(self) -> None:
         """The same if it is a pipe or a terminal."""
         output = io.StringIO()
-        self.patch(sys, "stdout", output)
+        self.patch(sys, "__stdout__", output)
         file = opener("-")()
         file.write("a\n")
         file.close()

@@ -109,7 +109,11 @@ class RequestHookTests(StageCase):
         gate: Deferred[None] = Deferred()
 
         def note(name: str, decision: Any = None) -> Any:
-            return lambda exchange: order.append(name) or decision
+            def hook(exchange: Exchange) -> Any:
+                order.append(name)
+                return decision
+
+            return hook
 
         dialogue = self.with_stages(
             Stage(self.ended, on_request=note("a"), on_reply=note("A")),

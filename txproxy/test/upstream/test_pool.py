@@ -27,6 +27,7 @@ class Connection:
 
 
 def waiter(name: str = "") -> Waiter:
+    """Return one who waits."""
     return Waiter(name, None, None)
 
 
@@ -37,9 +38,7 @@ class PoolTests(SynchronousTestCase):
         return Pool(PoolLimits(**limits))
 
     def assertShows(self, pool: Pool, idle: int, leased: int, connecting: int, waiting: int) -> None:
-        self.assertEqual(
-            repr(pool), f"<Pool {idle} idle, {leased} leased, {connecting} connecting, {waiting} waiting>"
-        )
+        self.assertEqual(repr(pool), f"<Pool {idle} idle, {leased} leased, {connecting} connecting, {waiting} waiting>")
 
     def leased(self, pool: Pool, count: int) -> list[Connection]:
         """Have connections made and leased."""
@@ -68,7 +67,7 @@ class PoolTests(SynchronousTestCase):
         self.assertEqual((pool.stats.created, pool.stats.reused), (1, 1))
 
     def test_lastUsedFirst(self) -> None:
-        """The connection that was used last is leased first, so that the others can go idle for long enough to close."""
+        """The connection that was used last is leased first, so that the others idle until they are closed."""
         pool = self.pool()
         connections = self.leased(pool, 3)
         for connection in connections:

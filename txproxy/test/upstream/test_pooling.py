@@ -47,7 +47,7 @@ class SharingTests(TalkCase):
             client.says(request(b"GET /%d HTTP/1.1" % number))
         self.assertEqual(len(dialogue.attempts), 3)
         backends = [dialogue.backend() for _ in range(3)]
-        order = []
+        order: list[int] = []
         for _ in range(4):
             for backend in backends:
                 if backend.gets().startswith(b"GET /%d " % len(order)):
@@ -398,8 +398,11 @@ class ConnectFailureTests(TalkCase):
         dialogue = self.proxy(backends=self.THREE)
         client = dialogue.client()
         client.says(GET)
-        for address in self.THREE:
-            dialogue.refuse(address)
+        tried = []
+        for _ in self.THREE:
+            tried += [attempt.address for attempt in dialogue.attempts]
+            dialogue.refuse()
+        self.assertEqual(sorted(tried), list(self.THREE))
         self.assertStatus(client, 502)
         self.assertEqual(dialogue.attempts, [])
         self.assertEqual(self.assertEnd(dialogue, "connect-failed")["tries"], 3)

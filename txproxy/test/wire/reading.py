@@ -171,10 +171,10 @@ def as_sent_upstream(request: RequestHead, read: Read, hop: Hop) -> bytes:
     return head + (write_chunk(read.content) if read.content else b"") + write_last_chunk(list(read.trailers))
 
 
-def status_of(call: Callable[[], object]) -> int:
+def status_of(call: Callable[..., object], *arguments: Any, **named: Any) -> int:
     """Return the status of the error that a call raises, or 0."""
     try:
-        call()
+        call(*arguments, **named)
     except ProxyError as error:
         return error.status
     return 0

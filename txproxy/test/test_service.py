@@ -1,0 +1,377 @@
+"""The proxy as a service: it listens, announces itself, and stops without losing what is under way."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import CannotListenError
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import formatEvent, globalLogPublisher
+from twisted.python import usage
+from twisted.trial.unittest import SynchronousTestCase
+
+from txproxy import build
+from txproxy.assembly import Clocks
+from txproxy.config.load import load_text
+from txproxy.config.problems import ConfigError
+from txproxy.service import Options, ProxyService, configure
+from txproxy.test.talk import GET, OK, head, post
+from txproxy.testing import FakePort, FakeTransport, site
+
+NO_LOG = '[log]\naccess = ""\n'
+PEER = IPv4Address("TCP", "192.0.2.1", 50000)
+
+
+class Reactor(MemoryReactorClock):
+    """A reactor whose ports remember what they are told; some addresses cannot be bound."""
+
+    def __init__(self, taken: int = 0) -> None:
+        super().__init__()
+        self.opened: list[FakePort] = []
+        self.taken = taken
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
+        if port == self.taken:
+            raise CannotListenError(interface, port, OSError(98, "Address already in use"))
+        host = super().listenTCP(port, factory, backlog, interface).getHost()
+        opened = FakePort(host)
+        self.opened.append(opened)
+        return opened
+
+
+class Running:
+    """A service that runs, with clients and backends whose transports are turned by hand."""
+
+    def __init__(self, case: SynchronousTestCase, text: str = "") -> None:
+        self.reactor = Reactor()
+        config = load_text(text or site(rest=NO_LOG)).config
+        self.service = ProxyService(config, self.reactor, None, Clocks(self.reactor.seconds, self.reactor.seconds))
+        self.events: list[str] = []
+
+        observe: Any = lambda event: self.events.append(str(formatEvent(event)))  # noqa: E731 - for its type
+        globalLogPublisher.addObserver(observe)
+        case.addCleanup(globalLogPublisher.removeObserver, observe)
+        self.transports: list[FakeTransport] = []
+        self.service.startService()
+        self.stopped: list[Any] = []
+
+    def client(self, says: bytes = b"") -> FakeTransport:
+        transport = FakeTransport(PEER, PEER)
+        transport.arriving += says
+        self.transports.append(transport)
+        transport.connect(self.reactor.tcpServers[0][1].buildProtocol(PEER))
+        self.settle()
+        return transport
+
+    def backend(self) -> FakeTransport:
+        factory = self.reactor.tcpClients.pop(0)[2]
+        transport = FakeTransport(PEER, PEER)
+        self.transports.append(transport)
+        transport.connect(factory.buildProtocol(PEER))
+        self.settle()
+        return transport
+
+    def settle(self) -> None:
+        self.reactor.advance(0)
+        while any([transport.turn() for transport in self.transports]):
+            self.reactor.advance(0)
+
+    def advance(self, seconds: float) -> None:
+        for _ in range(round(seconds * 10)):
+            self.reactor.advance(0.1)
+            self.settle()
+
+    def says(self, transport: FakeTransport, data: bytes) -> None:
+        transport.arriving += data
+        self.settle()
+
+    def stop(self) -> None:
+        self.service.stopService().addCallback(self.stopped.append)
+        self.settle()
+
+
+class StartTests(SynchronousTestCase):
+    """What a start does and says."""
+
+    def test_announces(self) -> None:
+        """It says where it listens, its routes and clusters, and that it is ready, in this order."""
+        running = Running(self)
+        lines = [line for line in running.events if not line.startswith("only")]
+        self.assertEqual(lines[0], "listening on http://0.0.0.0:8080 (web)")
+        self.assertIn("route all", lines[1])
+        self.assertEqual(lines[2], "cluster app: 1 backends")
+        self.assertIn(" ready", lines[3])
+        running.stop()
+
+    def test_listens(self) -> None:
+        """With the address and the backlog of the configuration."""
+        running = Running(self, site(rest=NO_LOG + "[proxy]\nbacklog = 77"))
+        port, _, backlog, interface = running.reactor.tcpServers[0]
+        self.assertEqual((port, backlog, interface), (8080, 77, "127.0.0.1"))
+        running.stop()
+
+    def test_unixSocket(self) -> None:
+        """Or on a unix socket."""
+        reactor = Reactor()
+        text = site(rest=NO_LOG).replace("127.0.0.1:8080", "unix:/run/x.sock")
+        service = ProxyService(load_text(text).config, reactor)
+        service.startService()
+        self.assertEqual(reactor.unixServers[0][0], "/run/x.sock")
+        service.stopService()
+
+    def test_twice(self) -> None:
+        """Binding before and starting after, or starting twice, opens each port once."""
+        running = Running(self)
+        running.service.privilegedStartService()
+        running.service.startService()
+        self.assertEqual(len(running.reactor.opened), 1)
+        running.stop()
+
+    def test_portIsTaken(self) -> None:
+        """If one address cannot be bound, the error is raised and no other stays bound."""
+        second = '[[listener]]\nname = "b"\naddress = "127.0.0.1:9"\n'
+        reactor = Reactor(taken=9)
+        service = ProxyService(load_text(site(rest=NO_LOG) + second).config, reactor)
+        self.assertRaises(CannotListenError, service.startService)
+        self.assertEqual([port.is_listening for port in reactor.opened], [False])
+        self.assertEqual([call for call in reactor.getDelayedCalls()], [])
+
+    def test_accessLogCannotBeOpened(self) -> None:
+        """A log that cannot be opened is an error before any port is."""
+        reactor = Reactor()
+        service = ProxyService(load_text(site(rest='[log]\naccess = "/no/such/dir/x"')).config, reactor)
+        self.assertRaises(OSError, service.startService)
+        self.assertEqual(reactor.opened, [])
+
+    def test_serves(self) -> None:
+        """A request goes through."""
+        running = Running(self)
+        client = running.client(GET)
+        running.says(running.backend(), OK)
+        self.assertTrue(client.sent.startswith(b"HTTP/1.1 200 OK"))
+        running.stop()
+
+    def test_deadlines(self) -> None:
+        """Deadlines are looked at while it runs."""
+        running = Running(self)
+        client = running.client(GET[:5])
+        running.advance(9.8)
+        self.assertEqual(client.sent, b"")
+        running.advance(0.5)
+        self.assertTrue(client.sent.startswith(b"HTTP/1.1 408"))
+        running.stop()
+        running.advance(3)
+
+    def test_embedded(self) -> None:
+        """Another application builds it from a configuration."""
+        service = build(load_text(site(rest=NO_LOG)), Reactor())
+        self.assertIsInstance(service, ProxyService)
+
+
+class StopTests(SynchronousTestCase):
+    """A graceful stop (G5)."""
+
+    def test_nothingUnderWay(self) -> None:
+        """It is over at once; ports are closed, no call is left; a summary is logged."""
+        running = Running(self)
+        running.stop()
+        self.assertEqual(len(running.stopped), 1)
+        self.assertEqual([port.is_listening for port in running.reactor.opened], [False])
+        self.assertEqual(running.reactor.getDelayedCalls(), [])
+        self.assertIn("0 exchanges", running.events[-1])
+
+    def test_idleOnesAreClosed(self) -> None:
+        """Connections that carry nothing are closed at once, of clients and of backends."""
+        running = Running(self)
+        idle = running.client()
+        used = running.client(GET)
+        backend = running.backend()
+        running.says(backend, OK)
+        running.stop()
+        self.assertEqual([each.disconnected for each in (idle, used, backend)], [True] * 3)
+        self.assertEqual(len(running.stopped), 1)
+        self.assertEqual(running.reactor.getDelayedCalls(), [])
+
+    def test_inFlightFinish(self) -> None:
+        """What is under way is finished, with Connection: close; only then the stop is over."""
+        running = Running(self)
+        client = running.client(GET)
+        backend = running.backend()
+        running.stop()
+        running.advance(20)
+        self.assertEqual(running.stopped, [])
+        running.says(backend, head(b"Content-Length: 4") + b"ab")
+        self.assertIn(b"\r\nConnection: close\r\n", client.sent)
+        running.says(backend, b"cd")
+        self.assertTrue(client.sent.endswith(b"abcd"))
+        self.assertTrue(client.disconnected)
+        self.assertEqual((len(running.stopped), running.reactor.getDelayedCalls()), (1, []))
+        self.assertIn("1 exchanges (ok 1)", running.events[-1])
+
+    def test_halfAHead(self) -> None:
+        """A request whose head has begun may still come, and is served."""
+        running = Running(self)
+        client = running.client(GET[:8])
+        running.stop()
+        self.assertEqual(running.stopped, [])
+        running.says(client, GET[8:])
+        running.says(running.backend(), OK)
+        self.assertTrue(client.sent.endswith(b"ok"))
+        self.assertEqual(len(running.stopped), 1)
+
+    def test_uploadsFinish(self) -> None:
+        """The same for a body that is still coming."""
+        running = Running(self)
+        client = running.client(post(4) + b"ab")
+        backend = running.backend()
+        running.stop()
+        running.says(client, b"cd")
+        running.says(backend, OK)
+        self.assertTrue(client.sent.endswith(b"ok"))
+        self.assertEqual(len(running.stopped), 1)
+
+    def test_slowReaderFinishes(self) -> None:
+        """A client that has not read all of its reply gets the rest."""
+        running = Running(self)
+        client = running.client(GET)
+        backend = running.backend()
+        client.room = 0
+        running.says(backend, head(b"Content-Length: 50000") + bytes(50_000))
+        running.stop()
+        self.assertEqual(running.stopped, [])
+        client.room = None
+        running.settle()
+        self.assertGreater(len(client.sent), 50_000)
+        self.assertEqual(len(running.stopped), 1)
+
+    def test_pipelinedOnesFinish(self) -> None:
+        """Requests that were read before the stop: the one under way is answered, then the connection ends."""
+        running = Running(self)
+        client = running.client(GET + GET)
+        backend = running.backend()
+        running.stop()
+        running.says(backend, OK)
+        running.advance(3)
+        self.assertTrue(client.disconnected)
+        self.assertEqual(len(running.stopped), 1)
+
+    def test_deadline(self) -> None:
+        """At the end of shutdown_timeout_s the rest are cut and counted."""
+        running = Running(self, site(rest=NO_LOG + "[proxy]\nshutdown_timeout_s = 7"))
+        waiting, streaming = running.client(GET), running.client(GET)
+        first, second = running.backend(), running.backend()
+        running.says(second, head(b"Content-Length: 9") + b"ab")
+        running.stop()
+        running.advance(6.8)
+        self.assertEqual(running.stopped, [])
+        running.advance(0.4)
+        self.assertTrue(waiting.sent.startswith(b"HTTP/1.1 503"))
+        self.assertTrue(streaming.sent.endswith(b"ab"))
+        self.assertEqual([each.was_aborted for each in (first, second, streaming)], [True] * 3)
+        self.assertEqual(len(running.stopped), 1)
+        self.assertIn("2 exchanges were cut", "\n".join(running.events))
+        self.assertIn("shutdown 2", running.events[-1])
+        self.assertEqual(running.reactor.getDelayedCalls(), [])
+
+    def test_secondSignal(self) -> None:
+        """cut_short ends all at once; it may be called again, and when nothing stops."""
+        running = Running(self)
+        running.service.cut_short()
+        client = running.client(GET)
+        running.backend()
+        running.stop()
+        running.service.cut_short()
+        running.settle()
+        self.assertTrue(client.disconnected)
+        self.assertEqual((len(running.stopped), running.reactor.getDelayedCalls()), (1, []))
+        running.service.cut_short()
+
+    def test_manyExchanges(self) -> None:
+        """No call is left if many exchanges ended just before."""
+        running = Running(self, site(rest=NO_LOG, route='hosts = ["b.example"]'))
+        client = running.client(GET * 70)
+        self.assertEqual(client.sent.count(b" 404 "), 70)
+        running.stop()
+        self.assertEqual(running.reactor.getDelayedCalls(), [])
+        self.assertIn("70 exchanges", running.events[-1])
+
+    def test_notStarted(self) -> None:
+        """A service that was not started stops at once."""
+        service = ProxyService(load_text(site(rest=NO_LOG)).config, Reactor())
+        fired: list[Any] = []
+        service.stopService().addCallback(fired.append)
+        self.assertEqual(len(fired), 1)
+
+
+class LogTests(SynchronousTestCase):
+    """The access log's file."""
+
+    def test_reopen(self) -> None:
+        """After it was moved away and reopened, lines go to a new file; none is lost (logrotate)."""
+        path = os.path.abspath(self.mktemp())
+        running = Running(self, site(route='hosts = ["b.example"]', rest=f'[log]\naccess = "{path}"'))
+        running.client(GET)
+        os.rename(path, path + ".1")
+        running.service.reopen_logs()
+        running.client(GET)
+        running.stop()
+        for name in (path + ".1", path):
+            with open(name) as file:
+                self.assertEqual(file.read().count(" 404 "), 1)
+        running.service.reopen_logs()
+
+
+class OptionsTests(SynchronousTestCase):
+    """The command line of twistd."""
+
+    def options(self, *arguments: str) -> Options:
+        options = Options()
+        options.parseOptions(list(arguments))
+        return options
+
+    def written(self, text: str) -> str:
+        path = self.mktemp() + ".toml"
+        with open(path, "w") as file:
+            file.write(text)
+        return path
+
+    def test_quickMode(self) -> None:
+        """Flags alone make a forwarder."""
+        options = self.options("-l", "127.0.0.1", "-p", "9000", "-b", "a.example", "-b", "b:9001", "-P", "9002")
+        config, functions = configure(options)
+        self.assertEqual(config.listeners[0].address, "127.0.0.1:9000")
+        (cluster,) = config.clusters.values()
+        self.assertEqual([each.address for each in cluster.backends], ["a.example:9002", "b:9001"])
+        self.assertEqual(functions, {})
+
+    def test_defaults(self) -> None:
+        """No flag at all: 0.0.0.0:8080 to 127.0.0.1:8081."""
+        config, _ = configure(self.options())
+        self.assertEqual(config.listeners[0].address, "0.0.0.0:8080")
+        (cluster,) = config.clusters.values()
+        self.assertEqual([each.address for each in cluster.backends], ["127.0.0.1:8081"])
+
+    def test_wrongFlags(self) -> None:
+        """Values that are not allowed are named by their flags; a word for a number is a usage error."""
+        error = self.assertRaises(ConfigError, configure, self.options("-p", "99999", "--mode", "udp"))
+        self.assertIn("--port", str(error))
+        self.assertIn("--mode", str(error))
+        self.assertRaises(usage.UsageError, self.options, "-p", "many")
+        self.assertRaises(usage.UsageError, self.options, "--no-such-flag")
+
+    def test_file(self) -> None:
+        """A file is read; a flag beside it is an error, not ignored."""
+        path = self.written(site())
+        config, _ = configure(self.options("-c", path))
+        self.assertEqual(config.listeners[0].name, "web")
+        self.assertRaises(ConfigError, configure, self.options("-c", path, "-p", "80"))
+
+    def test_check(self) -> None:
+        """--check leaves with 0 or 1 and opens nothing (G2); without a file it is a usage error."""
+        good, bad = self.written(site()), self.written(site(listener="bcklog = 3", route="nme = 1"))
+        for path, code in ((good, 0), (bad, 1)):
+            error = self.assertRaises(SystemExit, self.options, "-c", path, "--check")
+            self.assertEqual(error.code, code)
+        self.assertRaises(usage.UsageError, self.options, "--check")
