@@ -75,8 +75,8 @@ live: $(VENV)/.installed-for-tests ## tests with real sockets, processes and pee
 	@$(BIN)/pytest $(PYTEST_FLAGS)
 
 .PHONY: soak
-soak: $(VENV)/.installed-for-tests ## the long form of the live tests: more than an hour
-	@$(BIN)/pytest -m soak $(PYTEST_FLAGS)
+soak: $(VENV)/.installed-for-tests ## the long form of the live tests: more than an hour; FLAGS="--minutes N"
+	@$(BIN)/python -m txproxy.test.live.soak $(FLAGS)
 
 .PHONY: bench
 bench: $(VENV)/.installed-for-tests ## measure against other proxies; SCENARIO=NAME for one, FLAGS=... for more

@@ -346,7 +346,7 @@ def make_service(options: Mapping[str, Any], reactor: Any) -> IService:
         demo.show(service)
         service = demo.around(service)
     Signals(service, reactor).install_when_running()
-    return service  # type: ignore[no-any-return]
+    return service
 
 
 def makeService(options: Mapping[str, Any]) -> IService:
@@ -359,7 +359,7 @@ def makeService(options: Mapping[str, Any]) -> IService:
     except (ConfigError, OSError) as error:
         raise SystemExit(str(error)) from None
     if type(reactor).__module__ != "txproxy.net.epoll":
-        reactor.callWhenRunning(  # type: ignore[attr-defined]
+        reactor.callWhenRunning(
             log.info, "`twistd --reactor=txproxy` or `txproxy run` serve the same with a faster reactor"
         )
     return service

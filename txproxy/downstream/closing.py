@@ -26,7 +26,7 @@ class ClosingConnection(ReplyingConnection):
         super().__init__(site)
         self._reader: LengthReader | ChunkedReader | None = None
         """Of the current request's body, until all of it has come."""
-        self._buffer = b""
+        self._buffer: bytes | bytearray = b""
         """What came after the current request."""
         self._read_closed = False
         """The client has said that it sends no more."""

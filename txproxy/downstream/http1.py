@@ -283,7 +283,7 @@ class Http1Connection(ClosingConnection):
         if rest and length and len(rest) >= length:
             # The whole request has come: its head and body can go upstream in one write.
             self._read_body(rest)
-            rest, self._buffer = self._buffer, b""
+            rest, self._buffer = bytes(self._buffer), b""
             self._begin(exchange)
             return rest
         self._begin(exchange)
@@ -291,7 +291,7 @@ class Http1Connection(ClosingConnection):
             return b""
         if rest:
             self._read_body(rest)
-            rest, self._buffer = self._buffer, b""
+            rest, self._buffer = bytes(self._buffer), b""
         self._told_to_go_on = False
         self._awaits_body()
         return rest
@@ -330,6 +330,8 @@ class Http1Connection(ClosingConnection):
         self._expect(self.settings.body_timeout_s)
 
     def _hold(self, data: bytes) -> None:
+        if not isinstance(self._buffer, bytearray):
+            self._buffer = bytearray(self._buffer)  # Many short packets would copy bytes again and again.
         self._buffer += data
         if len(self._buffer) >= HIGH_WATERMARK_BYTES:
             self.valve.shut(Reason.PIPELINED)
@@ -360,7 +362,7 @@ class Http1Connection(ClosingConnection):
     def _next(self) -> None:
         if self.valve.reasons:
             self.valve.open_wide()
-        data, self._buffer = self._buffer, b""
+        data, self._buffer = bytes(self._buffer), b""
         if data:
             self._read(data)
         else:

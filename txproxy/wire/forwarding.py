@@ -33,6 +33,7 @@ _CLIENT_CLAIMS = frozenset(
 _NEVER_NOMINATED = frozenset((b"content-length", b"host", b"via", b"date", *_CLIENT_CLAIMS))
 """Fields that Connection cannot name away: those that frame or address a message, and those that we set."""
 _REQUEST_ACTS = _HOP_BY_HOP | _CLIENT_CLAIMS | {UNDERSCORE, b"max-forwards", b"expect"}
+_USUAL_CONNECTION = (b"Connection", b"connection")
 _HARMLESS_ACTS = frozenset((b"connection",))
 _REPLY_ACTS = _HOP_BY_HOP | {b"x-request-id"}
 _FORBIDDEN_TRAILERS = (
@@ -134,7 +135,9 @@ def _plain_lines(request: RequestHead) -> bytes:
         if known.keys() & _REQUEST_ACTS != _HARMLESS_ACTS or request.options != [b"keep-alive"]:
             return b""
         # Connection: keep-alive alone, as browsers send it.
-        fields = [field for field in fields if field[0].lower() != b"connection"]
+        fields = [field for field in fields if field[0] not in _USUAL_CONNECTION]
+        if len(fields) == len(request.fields):
+            fields = [field for field in fields if field[0].lower() != b"connection"]
     length = known.get(b"content-length", b"")
     if length[:1] == b"0" and length != b"0":
         return b""

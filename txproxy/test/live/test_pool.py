@@ -90,7 +90,7 @@ def closing_after_reply(handler: Handler) -> Handler:
 @pytest.mark.parametrize("noticed", [True, False])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_backend_may_close_idle_connections(noticed: bool, method: str) -> None:
-    """P2: the request after a close that nobody announced succeeds, on a new connection, and is not sent twice."""
+    """P2: the request after a close that nobody announced succeeds, on a new connection; what is noticed is not tried."""
     with (
         Backend(closing_after_reply(echo())) as backend,
         ProxyProcess(config_for(backend.address)) as proxy,
@@ -101,7 +101,10 @@ def test_a_backend_may_close_idle_connections(noticed: bool, method: str) -> Non
             assert reply.status == 200, number
             if noticed or method == "POST":
                 wait_for(lambda: not backend.open_connections, "the proxy to see that the connection has ended")
-        assert Counter(request.target for request in backend.requests) == {b"/%d" % number: 1 for number in range(20)}
+        sent = Counter(request.target for request in backend.requests)
+    assert list(sent) == [b"/%d" % number for number in range(20)]
+    # A GET may cross the close on its way, and is then sent a second time; the backend answered one of them.
+    assert max(sent.values()) <= (2 if method == "GET" and not noticed else 1)
 
 
 def test_a_backend_may_reset_idle_connections() -> None:

@@ -45,7 +45,8 @@ def test_a_head_has_a_deadline_whatever_its_progress() -> None:
 
 def test_slow_clients_disturb_nobody() -> None:
     """Q1: 500 clients with half a head each stay while normal requests are served; then each gets its 408."""
-    with Backend() as backend, ProxyProcess(config_for(backend.address, listener="header_timeout_s = 4")) as proxy:
+    listener = "header_timeout_s = 4\nkeepalive_requests = 1000000"
+    with Backend() as backend, ProxyProcess(config_for(backend.address, listener=listener)) as proxy:
         before = proxy.fd_count()
         with clients_of(proxy.port, 500) as slow:
             begun = time.monotonic()

@@ -65,9 +65,9 @@ class Loop:
 
 
 KINDS = {
-    "stock": lambda: Loop(EPollReactor(), eager=False),  # type: ignore[no-untyped-call]
-    "eager": lambda: Loop(EPollReactor(), eager=True),  # type: ignore[no-untyped-call]
-    "direct": lambda: Loop(DirectEPollReactor(), eager=True),  # type: ignore[no-untyped-call]
+    "stock": lambda: Loop(EPollReactor(), eager=False),
+    "eager": lambda: Loop(EPollReactor(), eager=True),
+    "direct": lambda: Loop(DirectEPollReactor(), eager=True),
 }
 
 
@@ -393,7 +393,7 @@ def test_start_tls(loop: Loop, tmp_path: Path) -> None:
     key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -days 1"
     subprocess.run([*command.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    context = DefaultOpenSSLContextFactory(key, certificate)  # type: ignore[no-untyped-call]
+    context = DefaultOpenSSLContextFactory(key, certificate)
 
     class Upgrading(Protocol):
         def connectionMade(self) -> None:

@@ -51,7 +51,7 @@ class AcceptLoopTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = FakeReactor()
         self.factory = RecordingFactory()
-        self.port = FakePort(80, self.factory, 50, "", self.reactor)  # type: ignore[arg-type]
+        self.port = FakePort(80, self.factory, 50, "", self.reactor)
         self.port.startListening()
         self.socket = self.port.listening
         self.events: list[Any] = []

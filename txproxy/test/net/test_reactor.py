@@ -19,7 +19,7 @@ class EagerReactorTests(SynchronousTestCase):
     """A wrapped reactor does for Twisted's own helpers what a plain one does."""
 
     def setUp(self) -> None:
-        self.memory = MemoryReactorClock()  # type: ignore[no-untyped-call]
+        self.memory = MemoryReactorClock()
         self.reactor = EagerReactor(self.memory)
         self.factory = Factory.forProtocol(Protocol)
 

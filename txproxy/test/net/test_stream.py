@@ -405,7 +405,7 @@ class EagernessTests(TransportMixin, SynchronousTestCase):
             ("::ffff:1.2.3.4", 5, 0, 0),
             None,
             1,
-            FakeReactor(),  # type: ignore[arg-type]
+            FakeReactor(),
         )
         self.assertEqual((transport.getPeer().type, transport.getPeer().host), ("TCP", "1.2.3.4"))
         self.assertEqual(transport.getHost().host, "10.0.0.1")

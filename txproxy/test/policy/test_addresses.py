@@ -53,7 +53,16 @@ class TrustedPeersTests(SynchronousTestCase):
         """An address belongs or does not, IPv4-mapped ones as IPv4; what is no address never does."""
         for address in ("10.0.0.0", "10.255.255.255", "::ffff:10.1.2.3", "2001:db8::", "2001:db8:ffff::1"):
             self.assertIn(address, _OURS)
-        for address in ("9.255.255.255", "11.0.0.0", "::ffff:11.0.0.0", "2001:db9::", "::10.0.0.1", "unix", "", "10.0.0"):
+        for address in (
+            "9.255.255.255",
+            "11.0.0.0",
+            "::ffff:11.0.0.0",
+            "2001:db9::",
+            "::10.0.0.1",
+            "unix",
+            "",
+            "10.0.0",
+        ):
             self.assertNotIn(address, _OURS)
 
     def test_networksInEveryNotation(self) -> None:

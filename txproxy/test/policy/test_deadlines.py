@@ -99,9 +99,9 @@ class DeadlinesTests(SynchronousTestCase):
         for item in (first, forgotten, renewed, last):
             _expect(self.wheel, item, 1.0)
         seen = []
-        for item in self.wheel.due(1.5):
-            seen.append(item)
-            if item is first:
+        for expired in self.wheel.due(1.5):
+            seen.append(expired)
+            if expired is first:
                 self.wheel.forget(forgotten)
                 self.wheel.forget(renewed)
                 _expect(self.wheel, renewed, 9.0)

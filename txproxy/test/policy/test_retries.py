@@ -30,7 +30,14 @@ class TryAnotherTests(SynchronousTestCase):
 
     def test_triesAreCounted(self) -> None:
         """Up to the limit, the first included."""
-        for tries, most, allowed in ((1, 1, False), (1, 2, True), (2, 2, False), (2, 3, True), (3, 3, False), (4, 3, False)):
+        for tries, most, allowed in (
+            (1, 1, False),
+            (1, 2, True),
+            (2, 2, False),
+            (2, 3, True),
+            (3, 3, False),
+            (4, 3, False),
+        ):
             self.assertEqual(may_try_another(_REFUSED._replace(tries=tries), most), allowed, (tries, most))
 
     def test_aBodyThatIsGoneCannotBeSentAgain(self) -> None:

@@ -38,13 +38,18 @@ _GOOD: tuple[tuple[bytes, bytes, tuple[Field, ...]], ...] = (
 )
 
 _BAD = (
-    b"\r\n", b"\n", b"\r", b" 5\r\n", b"\t5\r\n", b"+5\r\n", b"-5\r\n", b"0x5\r\n", b"5_0\r\n", b"g\r\n", b"5g\r\n", b"5 5\r\n",
-    b";a\r\n", b"; a\r\n", b"5;\r\n", b"5; \r\n", b"5;;a\r\n", b"5;=b\r\n", b"5;a=\r\n", b'5;a="b\r\n', b'5;a="b"c\r\n', b"5;a b\r\n",
-    b"5;a=b=c\r\n", b"5;a\x00\r\n", b'5;a="\x00"\r\n', b'5;a="\x7f"\r\n', b"5;a\xe9\r\n", b"5\n", b"5\rh", b"5\r\r\n", b"5;a\n", b"5;a\rb\r\n",
-    b"00000000000000005\r\n", b"FFFFFFFFFFFFFFFFF\r\n", b"5.0\r\n", b"5,\r\n", b'"5"\r\n', b"\xb2\r\n", b"5\x00\r\n", b"5\x0b\r\n",
+    b"\r\n", b"\n", b"\r", b" 5\r\n", b"\t5\r\n", b"+5\r\n", b"-5\r\n", b"0x5\r\n", b"5_0\r\n", b"g\r\n", b"5g\r\n",
+    b"5 5\r\n",
+    b";a\r\n", b"; a\r\n", b"5;\r\n", b"5; \r\n", b"5;;a\r\n", b"5;=b\r\n", b"5;a=\r\n", b'5;a="b\r\n',
+    b'5;a="b"c\r\n', b"5;a b\r\n",
+    b"5;a=b=c\r\n", b"5;a\x00\r\n", b'5;a="\x00"\r\n', b'5;a="\x7f"\r\n', b"5;a\xe9\r\n", b"5\n", b"5\rh", b"5\r\r\n",
+    b"5;a\n", b"5;a\rb\r\n",
+    b"00000000000000005\r\n", b"FFFFFFFFFFFFFFFFF\r\n", b"5.0\r\n", b"5,\r\n", b'"5"\r\n', b"\xb2\r\n", b"5\x00\r\n",
+    b"5\x0b\r\n",
     b"1\r\nab", b"1\r\na\n", b"1\r\na\rb", b"1\r\na0\r\n", b"1\r\na\r\n\r\n", b"1\r\na\r\ng\r\n",
     b"0\r\nA\r\n\r\n", b"0\r\nA : b\r\n\r\n", b"0\r\n A: b\r\n\r\n", b"0\r\nA: b\r\n c\r\n\r\n", b"0\r\n: b\r\n\r\n",
-    b"0\r\nA: \x00\r\n\r\n", b"0\r\nA: b\n", b"0\r\n\n", b"0\r\n\rX", b"0\r\nA: b\rc", b"0\r\nA: b\r\r\n", b"0\r\nA: b\r\n\rC",
+    b"0\r\nA: \x00\r\n\r\n", b"0\r\nA: b\n", b"0\r\n\n", b"0\r\n\rX", b"0\r\nA: b\rc", b"0\r\nA: b\r\r\n",
+    b"0\r\nA: b\r\n\rC",
     b"0\r\nA(: b\r\n\r\n",
 )  # fmt: skip
 

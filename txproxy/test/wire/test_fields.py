@@ -23,9 +23,12 @@ from txproxy.wire.fields import (
 
 _BAD_SECTIONS = (
     b"no colon\r\n", b": x\r\n", b":\r\n", b"A : b\r\n", b"A\t: b\r\n", b" A: b\r\n", b"\tA: b\r\n", b"A: b\r\n c\r\n",
-    b"A: b\r\n\tc\r\n", b"A: b\r\n \r\n", b"A:\r\n b\r\n", b"A: b\nC: d\r\n", b"A: b\rC: d\r\n", b"A: b\r\r\n", b"A: \x00\r\n",
-    b"A: a\x00b\r\n", b"A: a\x07b\r\n", b"A: a\x0bb\r\n", b"A: a\x7fb\r\n", b"A\x00: b\r\n", b"A\x80: b\r\n", b"A(: b\r\n",
-    b"A B: c\r\n", b"A,B: c\r\n", b"A@B: c\r\n", b"A\r\n", b"\r\n: c\r\n", b"A: b\r\n\r\nB: c\r\n", b"\n", b"\r", b"A: b\n",
+    b"A: b\r\n\tc\r\n", b"A: b\r\n \r\n", b"A:\r\n b\r\n", b"A: b\nC: d\r\n", b"A: b\rC: d\r\n", b"A: b\r\r\n",
+    b"A: \x00\r\n",
+    b"A: a\x00b\r\n", b"A: a\x07b\r\n", b"A: a\x0bb\r\n", b"A: a\x7fb\r\n", b"A\x00: b\r\n", b"A\x80: b\r\n",
+    b"A(: b\r\n",
+    b"A B: c\r\n", b"A,B: c\r\n", b"A@B: c\r\n", b"A\r\n", b"\r\n: c\r\n", b"A: b\r\n\r\nB: c\r\n", b"\n", b"\r",
+    b"A: b\n",
 )  # fmt: skip
 
 
@@ -50,7 +53,10 @@ class FieldTokenizerTests(SynchronousTestCase):
             (b"A: b\tc d\r\n", [(b"A", b"b\tc d")]),
             (b"A: :b:\r\n", [(b"A", b":b:")]),
             (b"A: \x85caf\xe9\xa0\r\n", [(b"A", b"\x85caf\xe9\xa0")]),
-            (b"Set-Cookie: a\r\nX: y\r\nset-cookie: b\r\n", [(b"Set-Cookie", b"a"), (b"X", b"y"), (b"set-cookie", b"b")]),
+            (
+                b"Set-Cookie: a\r\nX: y\r\nset-cookie: b\r\n",
+                [(b"Set-Cookie", b"a"), (b"X", b"y"), (b"set-cookie", b"b")],
+            ),
             (b"!#$%&'*+-.^_`|~09: x\r\n", [(b"!#$%&'*+-.^_`|~09", b"x")]),
         ):
             self.assertEqual(self.split(section)[0], expected, section)
@@ -78,7 +84,8 @@ class FieldTokenizerTests(SynchronousTestCase):
     def test_noSectionLeavesATraceInTheNext(self) -> None:
         """One tokenizer serves all connections: whatever came before, a section means what it means by itself."""
         lines = (
-            b"Content-Length: 5\r\n", b"Connection: close\r\n", b"Connection: keep-alive\r\n", b"Proxy-Connection: close\r\n",
+            b"Content-Length: 5\r\n", b"Connection: close\r\n", b"Connection: keep-alive\r\n",
+            b"Proxy-Connection: close\r\n",
             b"Connection: upgrade\r\nUpgrade: x\r\n", b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: gzip\r\n",
         )  # fmt: skip
         sections = [b"".join(chosen) for count in range(4) for chosen in itertools.combinations(lines, count)]

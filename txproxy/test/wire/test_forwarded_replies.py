@@ -28,7 +28,11 @@ class ReplyTests(SynchronousTestCase):
     """A reply's head, as a client gets it."""
 
     def sent(
-        self, *lines: bytes, line: bytes = b"HTTP/1.1 200 OK", method: bytes = b"GET", rules: ReplyRules = NO_REPLY_RULES
+        self,
+        *lines: bytes,
+        line: bytes = b"HTTP/1.1 200 OK",
+        method: bytes = b"GET",
+        rules: ReplyRules = NO_REPLY_RULES,
     ) -> list[bytes]:
         """Return the lines that go downstream, status line included."""
         reply = reply_with(*lines, line=line, method=method)
@@ -42,7 +46,8 @@ class ReplyTests(SynchronousTestCase):
     def test_endToEndFieldsAreKept(self) -> None:
         """Order, repetition, case and bytes are kept; Set-Cookie is never joined (HF12)."""
         lines = [
-            b"Content-Length: 5", b"set-cookie: a", b"Server: x_y", b"Set-Cookie: b", b"X_Under: 1", b"X: caf\xe9", b"E: ",
+            b"Content-Length: 5", b"set-cookie: a", b"Server: x_y", b"Set-Cookie: b", b"X_Under: 1", b"X: caf\xe9",
+            b"E: ",
             b"Date: today", b"Via: 1.1 b", b"Trailer: X-Sum", b"WWW-Authenticate: Basic",
         ]  # fmt: skip
         self.assertEqual(self.sent(*lines), [b"HTTP/1.1 200 OK", *lines, *_OURS])
@@ -60,7 +65,8 @@ class ReplyTests(SynchronousTestCase):
         """Also those that the backend's Connection names (HF3)."""
         dropped = (
             b"Connection: close, X-Foo, date", b"X-Foo: 1", b"Keep-Alive: timeout=5", b"Proxy-Connection: close",
-            b"Proxy-Authenticate: Basic", b"Proxy-Authentication-Info: x", b"Proxy-Authorization: x", b"TE: x", b"Upgrade: h2c",
+            b"Proxy-Authenticate: Basic", b"Proxy-Authentication-Info: x", b"Proxy-Authorization: x", b"TE: x",
+            b"Upgrade: h2c",
             b"Transfer-Encoding: chunked", b"X-Request-Id: theirs",
         )  # fmt: skip
         self.assertEqual(self.sent(*dropped, b"Date: d", b"A: b"), [b"HTTP/1.1 200 OK", b"Date: d", b"A: b", *_OURS])
@@ -115,7 +121,9 @@ class ReplyTests(SynchronousTestCase):
             self.assertEqual(write_reply_head(reply, b"\r\n\r\n", rules), b"HTTP/1.1 100 Continue\r\n\r\n")
 
     @QUICK
-    @given(st.integers(200, 999), fields, st.sampled_from([(), (b"Content-Length: 7",), (b"Transfer-Encoding: chunked",)]))
+    @given(
+        st.integers(200, 999), fields, st.sampled_from([(), (b"Content-Length: 7",), (b"Transfer-Encoding: chunked",)])
+    )
     def test_itsMeaningArrives(self, status: int, others: list[Field], framing: tuple[bytes, ...]) -> None:
         """What we write is understood as it was received."""
         reply = reply_with(*[name + b": " + value for name, value in others], *framing, line=b"HTTP/1.1 %d X" % status)
@@ -133,9 +141,11 @@ class TrailerTests(SynchronousTestCase):
     def test_fieldsThatFrameRouteOrAuthenticateAreDropped(self) -> None:
         """In any case; none of them is merged into a head by whoever comes next."""
         for name in (
-            b"Content-Length", b"Transfer-Encoding", b"Host", b"Connection", b"TE", b"Trailer", b"Authorization", b"Cookie",
+            b"Content-Length", b"Transfer-Encoding", b"Host", b"Connection", b"TE", b"Trailer", b"Authorization",
+            b"Cookie",
             b"Set-Cookie", b"Content-Type", b"Content-Encoding", b"Content-Range", b"Range", b"Expect", b"Max-Forwards",
-            b"Cache-Control", b"Vary", b"Via", b"X-Forwarded-For", b"X-Request-Id", b"Upgrade", b"Keep-Alive", b"Forwarded",
+            b"Cache-Control", b"Vary", b"Via", b"X-Forwarded-For", b"X-Request-Id", b"Upgrade", b"Keep-Alive",
+            b"Forwarded",
             b"Proxy-Authorization", b"WWW-Authenticate", b"Content_Length", b"X_Forwarded_For", b"Date", b"Expires",
         ):  # fmt: skip
             for spelled in (name, name.upper(), name.lower()):
@@ -143,7 +153,13 @@ class TrailerTests(SynchronousTestCase):
 
     def test_otherFieldsGoOnInOrder(self) -> None:
         """As they came, repeated or not."""
-        trailers = [(b"grpc-status", b"0"), (b"X-Sum", b"1"), (b"x-sum", b"2"), (b"Server-Timing", b"x"), (b"ETag", b'"x"')]
+        trailers = [
+            (b"grpc-status", b"0"),
+            (b"X-Sum", b"1"),
+            (b"x-sum", b"2"),
+            (b"Server-Timing", b"x"),
+            (b"ETag", b'"x"'),
+        ]
         self.assertEqual(forwarded_trailers(trailers), trailers)
         self.assertEqual(write_last_chunk([(b"A", b"b"), (b"Host", b"x"), (b"C", b"d")]), b"0\r\nA: b\r\nC: d\r\n\r\n")
 

@@ -57,8 +57,10 @@ class AuthorityTests(SynchronousTestCase):
     def test_anythingElseIsRefused(self) -> None:
         """Userinfo, lists, paths, words for ports and broken brackets are not an authority."""
         for value in (
-            b"", b":80", b"a:65536", b"a:123456", b"a:+1", b"a:-1", b"a:b", b"a:80:80", b"u@a", b"u:p@a", b"a,b", b"a, b",
-            b"a b", b" a", b"a ", b"a\t", b"a/b", b"a?b", b"a#b", b"a\\b", b"a%", b"a%2", b"a%zz", b"[::1", b"::1]", b"[::1]x",
+            b"", b":80", b"a:65536", b"a:123456", b"a:+1", b"a:-1", b"a:b", b"a:80:80", b"u@a", b"u:p@a", b"a,b",
+            b"a, b",
+            b"a b", b" a", b"a ", b"a\t", b"a/b", b"a?b", b"a#b", b"a\\b", b"a%", b"a%2", b"a%zz", b"[::1", b"::1]",
+            b"[::1]x",
             b"[]", b"[g::1]", b"a\x00", b"a\x7f", b"a\x85", b"a\xa0", b"a\r", b"a\n", b'a"b', b"a<b", b"a|b",
             b"a^b", b"a{b}", b"\xc3\xa4.example", b"[a]b]", b"[::1%25eth0]",
         ):  # fmt: skip

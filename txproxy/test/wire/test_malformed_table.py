@@ -26,7 +26,7 @@ from txproxy.wire.forwarding import make_hop, write_reply_head
 from txproxy.wire.heads import skip_empty_lines
 
 _HOP = make_hop(b"127.0.0.1", False, b"http", b"8080", b"txproxy")
-_MOST_SPLITS = 400
+_MOST_SPLITS = 250
 _LONG = 20_000
 _WORST_LEFT = 1 << 17
 """More than any head may hold: pieces after it need not be fed one by one."""

@@ -24,10 +24,13 @@ _STATUS_LINES = (
 )
 
 _BAD_STATUS_LINES = (
-    b"", b"200 OK", b"HTTP/1.1", b"HTTP/1.1 ", b"HTTP/1.1 20 OK", b"HTTP/1.1 2000 OK", b"HTTP/1.1 099 OK", b"HTTP/1.1 000 ",
-    b"HTTP/1.1  200 OK", b"HTTP/1.1\t200 OK", b"HTTP/1.1 200OK", b"HTTP/1.1 200\tOK", b"http/1.1 200 OK", b"HTTP/2.0 200 OK",
+    b"", b"200 OK", b"HTTP/1.1", b"HTTP/1.1 ", b"HTTP/1.1 20 OK", b"HTTP/1.1 2000 OK", b"HTTP/1.1 099 OK",
+    b"HTTP/1.1 000 ",
+    b"HTTP/1.1  200 OK", b"HTTP/1.1\t200 OK", b"HTTP/1.1 200OK", b"HTTP/1.1 200\tOK", b"http/1.1 200 OK",
+    b"HTTP/2.0 200 OK",
     b"HTTP/0.9 200 OK", b"HTTP/1.11 200 OK", b"HTTP/1 200 OK", b"HTTPS/1.1 200 OK", b" HTTP/1.1 200 OK", b"ICY 200 OK",
-    b"HTTP/1.1 +20 OK", b"HTTP/1.1 2\xb20 OK", b"HTTP/1.1 200 \x00", b"HTTP/1.1 200 a\x7fb", b"HTTP/1.1 200 a\nb", b"GET / HTTP/1.1",
+    b"HTTP/1.1 +20 OK", b"HTTP/1.1 2\xb20 OK", b"HTTP/1.1 200 \x00", b"HTTP/1.1 200 a\x7fb", b"HTTP/1.1 200 a\nb",
+    b"GET / HTTP/1.1",
 )  # fmt: skip
 
 _CL, _TE = b"Content-Length: 5", b"Transfer-Encoding: chunked"
@@ -65,7 +68,8 @@ _BAD_FIELDS = (
     (_CL, _TE), (_TE, _CL), (_CL, _CL), (b"Content-Length: 5, 5",), (b"Content-Length:",), (b"Content-Length: -1",),
     (b"Content-Length: 5 5",), (b"Content-Length: 0x5",), (b"Content-Length: 1" + b"0" * 18,), (_TE, _TE),
     (b"Transfer-Encoding: gzip, chunked",), (b"Transfer-Encoding: gzip",), (b"Transfer-Encoding:",),
-    (b"Transfer-Encoding: chunked, identity",), (b"Transfer-Encoding: xchunked",), (b"A : b",), (b"A: b", b" c"), (b"A",),
+    (b"Transfer-Encoding: chunked, identity",), (b"Transfer-Encoding: xchunked",), (b"A : b",), (b"A: b", b" c"),
+    (b"A",),
     (b"A: \x00",), (b"Host: a", b"Host: b"),
 )  # fmt: skip
 
@@ -98,7 +102,11 @@ class ReplyHeadTests(SynchronousTestCase):
     def test_ambiguousFieldsAreRefused(self) -> None:
         """Two readings of a length are one too many, also where no body can follow (R13)."""
         for lines in _BAD_FIELDS:
-            for method, line in ((b"GET", b"HTTP/1.1 200 OK"), (b"HEAD", b"HTTP/1.1 200 OK"), (b"GET", b"HTTP/1.1 204 X")):
+            for method, line in (
+                (b"GET", b"HTTP/1.1 200 OK"),
+                (b"HEAD", b"HTTP/1.1 200 OK"),
+                (b"GET", b"HTTP/1.1 204 X"),
+            ):
                 with self.assertRaises(BadReply, msg=lines):
                     reply_with(*lines, line=line, method=method)
         self.assertRaises(BadReply, reply_with, _TE, line=b"HTTP/1.0 200 OK")

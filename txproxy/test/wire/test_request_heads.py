@@ -184,7 +184,17 @@ class RequestHeadTests(SynchronousTestCase):
 
     def test_oddTargetsAreMarked(self) -> None:
         """What only some routes let pass is marked, in every form."""
-        for target in (b"/a/../b", b"/%2e", b"/a#b", b"/%zz", b"/%00", b"http://a/x/..", b"http://a/#", b"/?%00", b"/?#"):
+        for target in (
+            b"/a/../b",
+            b"/%2e",
+            b"/a#b",
+            b"/%zz",
+            b"/%00",
+            b"http://a/x/..",
+            b"http://a/#",
+            b"/?%00",
+            b"/?#",
+        ):
             self.assertTrue(request_with(line=b"GET " + target + b" HTTP/1.1").suspicious, target)
 
     def test_framingAndPersistence(self) -> None:

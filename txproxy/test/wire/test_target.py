@@ -101,7 +101,7 @@ class CheckTargetTests(SynchronousTestCase):
         """Fragments, broken escapes and encoded NULs are told, in the query too."""
         for target in (b"/#", b"/a?b#c", b"/%", b"/%4", b"/%4g", b"/%+1", b"/%%41", b"/%00", b"/a?%00", b"/a?%zz"):
             self.assertTrue(check_target(target), target)
-        for target in (b"/", b"/%20", b"/%2500", b"/a?b=%41", b"/\xff", b"/[x]|{}^`<>\""):
+        for target in (b"/", b"/%20", b"/%2500", b"/a?b=%41", b"/\xff", b'/[x]|{}^`<>"'):
             self.assertFalse(check_target(target), target)
 
     def test_highBytesGoOnAsEscapes(self) -> None:
@@ -129,7 +129,8 @@ class AbsoluteFormTests(SynchronousTestCase):
     def test_otherUrisAreRefused(self) -> None:
         """Other schemes, no authority, userinfo and bad ports are refused."""
         for target in (
-            b"ftp://a/", b"http:/a", b"http:a", b"http:///a", b"http://:80/", b"http://u@a/", b"http://u:p@a/", b"http://a:b/",
+            b"ftp://a/", b"http:/a", b"http:a", b"http:///a", b"http://:80/", b"http://u@a/", b"http://u:p@a/",
+            b"http://a:b/",
             b"http://a#b", b"http://a\\b/", b"//a/b", b"a/b", b"", b"xhttp://a/", b"http://a,b/",
         ):  # fmt: skip
             self.assertRaises(BadRequest, split_absolute, target)
