@@ -80,7 +80,7 @@ def assemble(
     routes = [_route(settings, config, clusters, functions, clocks) for settings in config.routes]
     access_log = _access_log(config, clocks, counters)
     ending = Ending(reactor.callLater, counters, None if access_log is None else access_log.write, log_exchange)
-    gate = Gate(config.proxy.max_connections, counters)
+    gate = Gate(config.proxy.max_connections, counters, clocks.monotonic)
     tools = SiteTools(
         clocks.monotonic,
         HttpDate(clocks.wall),

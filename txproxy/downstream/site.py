@@ -26,6 +26,8 @@ from txproxy.wire.parsers import RequestParser
 
 log = Logger()
 
+_QUIET_S = 60.0
+
 UNIX_PEER = "unix"
 """What stands for the address of a client on a unix socket, as in nginx."""
 
@@ -67,11 +69,14 @@ class Gate:
 
     :param most: connections at once; 0 for no limit.
     :param counters: where a pause is counted.
+    :param clock: the monotonic clock, in seconds.
     """
 
-    def __init__(self, most: int, counters: Counters) -> None:
+    def __init__(self, most: int, counters: Counters, clock: Callable[[], float]) -> None:
         self._most = most
         self._counters = counters
+        self._clock = clock
+        self._quiet_until = float("-inf")
         self._ports: list[Any] = []
         self.connections = 0
         self.is_shut = False
@@ -87,7 +92,10 @@ class Gate:
         if self._most and self.connections >= self._most and not self.is_shut:
             self.is_shut = True
             self._counters.accept_pauses += 1
-            log.warn("{most} connections are open: no more are accepted until some close", most=self._most)
+            if self._clock() >= self._quiet_until:
+                # At the limit, each connection that comes and goes is a pause: one line says it for a while.
+                self._quiet_until = self._clock() + _QUIET_S
+                log.warn("{most} connections are open: no more are accepted until some close", most=self._most)
             for port in self._ports:
                 port.pause_accepting()
 

@@ -1,0 +1,1 @@
+"""Fuzzers of everything that reads what peers send. Run ``python -m fuzz``."""
