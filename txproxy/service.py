@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from twisted.application.service import IService, Service
+from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
 from twisted.python import usage
 
@@ -345,7 +346,7 @@ def make_service(options: Mapping[str, Any], reactor: Any) -> IService:
     if demo is not None:
         demo.show(service)
         service = demo.around(service)
-    Signals(service, reactor).install_when_running()
+    Signals(service, reactor).install()
     return service
 
 
@@ -362,4 +363,17 @@ def makeService(options: Mapping[str, Any]) -> IService:
         reactor.callWhenRunning(
             log.info, "`twistd --reactor=txproxy` or `txproxy run` serve the same with a faster reactor"
         )
-    return service
+    command = _Command()
+    service.setServiceParent(command)
+    return command
+
+
+class _Command(MultiService):
+    """Says in one line why the proxy does not start; twistd would print where in Twisted that was found out."""
+
+    def privilegedStartService(self) -> None:
+        """Bind the ports."""
+        try:
+            super().privilegedStartService()
+        except (CannotListenError, OSError) as error:
+            raise SystemExit(f"txproxy: {error}") from None

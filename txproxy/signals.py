@@ -26,11 +26,13 @@ class Signals:
         self._reactor = reactor
         self._stopping = False
 
-    def install_when_running(self) -> None:
-        """Take the signals over once the reactor has installed its own handlers."""
-        self._reactor.callWhenRunning(self._reactor.callLater, 0, self._install)
+    def install(self) -> None:
+        """Take the signals over now, and again once the reactor has installed handlers of its own."""
+        self._take_over()
+        self._reactor.callWhenRunning(self._reactor.callLater, 0, self._take_over)
+        self._reactor.addSystemEventTrigger("after", "shutdown", self._forget_signal)
 
-    def _install(self) -> None:
+    def _take_over(self) -> None:
         handlers = {
             signal.SIGTERM: self._stop,
             signal.SIGINT: self._stop,
@@ -39,6 +41,10 @@ class Signals:
         }
         for number, handler in handlers.items():
             signal.signal(number, lambda *_, handler=handler: self._reactor.callFromThread(handler))
+
+    def _forget_signal(self) -> None:
+        # A signal between the reactor's handlers and ours was taken by the reactor, and twistd would repeat it.
+        self._reactor._exitSignal = None
 
     def _stop(self) -> None:
         if self._stopping:

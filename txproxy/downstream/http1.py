@@ -28,6 +28,8 @@ from txproxy.errors import (
     WriteTimeout,
 )
 from txproxy.exchange import Exchange
+from txproxy.observe.access_log import escape
+from txproxy.observe.log import shows_debug
 from txproxy.policy.deadlines import NEVER
 from txproxy.wire.bodies import ChunkedReader, LengthReader
 from txproxy.wire.forwarding import request_id_of
@@ -37,6 +39,8 @@ from txproxy.wire.limits import MAX_LEADING_BYTES
 from txproxy.wire.messages import RequestHead
 
 _CR = 0x0D
+_MOST_SHOWN_BYTES = 512
+"""Of a head that was refused, in the debug log."""
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol)
@@ -189,6 +193,9 @@ class Http1Connection(ClosingConnection):
                     break
                 data = self._read_head(data)
         except ProxyError as error:
+            if shows_debug():
+                refused = data if self._gatherer is None else self._gatherer.seen(_MOST_SHOWN_BYTES)
+                error.detail += f"; refused: {escape(refused[:_MOST_SHOWN_BYTES]).decode('ascii')}"
             self._refuse(error)
         except Exception:
             self.site.log_bug(Failure(), self.exchange)

@@ -179,8 +179,15 @@ class AccessLog:
             log.error("the access log cannot be opened anew: {reason}", reason=reason)
             return
         old, self._file = self._file, fresh
-        old.close()
+        self._close(old)
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._close(self._file)
+
+    def _close(self, file: Any) -> None:
+        try:
+            file.close()
+        except (OSError, ValueError) as reason:
+            # What its buffer still held is lost; it was counted when it could not be written.
+            log.error("the access log cannot be closed: {reason}", reason=reason)

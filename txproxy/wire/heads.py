@@ -72,6 +72,13 @@ class HeadGatherer:
         self._line_has_ended = False
         self._line_checked = False
 
+    def seen(self, most: int) -> bytes:
+        """Return the first bytes that have come, for whoever has to say what was refused.
+
+        :param most: how many bytes at most.
+        """
+        return bytes(self._buffer[:most])
+
     def __len__(self) -> int:
         return len(self._buffer)
 

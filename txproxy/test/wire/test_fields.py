@@ -27,7 +27,8 @@ _BAD_SECTIONS = (
     b"A: \x00\r\n",
     b"A: a\x00b\r\n", b"A: a\x07b\r\n", b"A: a\x0bb\r\n", b"A: a\x7fb\r\n", b"A\x00: b\r\n", b"A\x80: b\r\n",
     b"A(: b\r\n",
-    b"A B: c\r\n", b"A,B: c\r\n", b"A@B: c\r\n", b"A\r\n", b"\r\n: c\r\n", b"A: b\r\n\r\nB: c\r\n", b"\n", b"\r",
+    b"A B: c\r\n", b"A,B: c\r\n", b"A@B: c\r\n", b"A\r\n", b"\r\n: c\r\n", b"A: b\r\n\r\nHTTP/1.1 204 X\r\nB: c\r\n",
+    b"A: b\r\n\r\nB: c\r\n", b"\n", b"\r",
     b"A: b\n",
 )  # fmt: skip
 

@@ -48,6 +48,7 @@ _FRAMINGS = (
     (b"GET", b"HTTP/1.1 200 OK", (_CL, b"Connection: x, CLOSE"), (5, False, False, False)),
     (b"GET", b"HTTP/1.0 200 OK", (_CL,), (5, False, False, False)),
     (b"GET", b"HTTP/1.0 200 OK", (_CL, b"Connection: keep-alive"), (5, False, False, True)),
+    (b"GET", b"HTTP/1.0 200 OK", (_CL, b"Connection: x"), (5, False, False, False)),
     (b"GET", b"HTTP/1.0 200 OK", (), (None, False, True, False)),
     (b"HEAD", b"HTTP/1.1 200 OK", (_CL,), (0, False, False, True)),
     (b"HEAD", b"HTTP/1.1 200 OK", (_TE,), (0, False, False, True)),

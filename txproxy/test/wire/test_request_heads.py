@@ -212,6 +212,7 @@ class RequestHeadTests(SynchronousTestCase):
         self.assertFalse(request_with(line=line, host=b"").keep_alive)
         self.assertTrue(request_with(b"Connection: Keep-Alive", line=line).keep_alive)
         self.assertFalse(request_with(b"Connection: keep-alive, close", line=line).keep_alive)
+        self.assertFalse(request_with(b"Connection: x", line=line).keep_alive)
         request = request_with(b"Expect: 100-continue", b"Content-Length: 5", line=line)
         self.assertEqual((request.expects_continue, request.content_length), (False, 5))
         self.assertFalse(request_with(b"Expect: anything", line=line).expects_continue)
