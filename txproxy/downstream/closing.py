@@ -64,11 +64,14 @@ class ClosingConnection(ReplyingConnection):
     def _discard(self, data: bytes) -> None:
         self._linger_bytes -= len(data)
         if self._linger_bytes < 0 and not self._queued():
-            self.transport.abortConnection()
+            self.transport.loseConnection()
 
     def _closing_takes_long(self) -> None:
         """The last bytes were not read in time, or the client does not close its side."""
-        if self._queued() and self._reads_on():
+        if not self._queued():
+            # Not with a reset, which could still destroy what the client has not read.
+            self.transport.loseConnection()
+        elif self._reads_on():
             self._expect(self.settings.write_timeout_s)
         else:
             self.transport.abortConnection()

@@ -361,7 +361,7 @@ class Http1Connection(ClosingConnection):
     def _exchange_finished(self, exchange: Exchange, abort: bool) -> None:
         if self._closing:
             return
-        if not self._keep_alive or abort:
+        if not self._keep_alive or abort or self.site.draining and not self._buffer:
             self._close(abort, exchange.error is not None and exchange.error.closes)
         elif not self._busy and not self.is_full:
             self._next()

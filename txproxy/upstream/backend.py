@@ -67,7 +67,7 @@ class Backend:
         if not pool.has_room_to_wait():
             pool.stats.exhausted += 1
             raise QueueFull(f"{self.name}: {pool!r}")
-        waiter = Waiter(exchange, on_lease, self._waited_too_long)
+        waiter = Waiter(exchange, on_lease, self._waited_too_long, fresh)
         exchange.attempt = waiter
         waiter.deadline = now + pool.limits.queue_timeout_s
         todo = pool.enqueue(waiter)

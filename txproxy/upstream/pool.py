@@ -40,16 +40,19 @@ class Waiter:
     """A request that waits for a connection; watched for the end of its patience.
 
     :param on_lease: told ``leased(exchange, connection)`` or ``lease_failed(exchange, error)``.
+    :param expired: called with this when it has waited for too long.
+    :param fresh: takes only a connection that has carried nothing yet.
     """
 
-    __slots__ = ("deadline", "exchange", "expired", "look_at", "on_lease")
+    __slots__ = ("deadline", "exchange", "expired", "fresh", "look_at", "on_lease")
 
-    def __init__(self, exchange: Any, on_lease: Any, expired: Any) -> None:
+    def __init__(self, exchange: Any, on_lease: Any, expired: Any, fresh: bool = False) -> None:
         self.exchange = exchange
         self.on_lease = on_lease
         self.deadline = NEVER
         self.look_at = NEVER
         self.expired = expired
+        self.fresh = fresh
 
     def deadline_passed(self) -> None:
         """Called when it has waited for too long."""
@@ -186,17 +189,34 @@ class Pool:
     def assign(self) -> Todo:
         """Give idle connections to those who wait, and say how many more are to be made for the rest."""
         leases = []
-        while self.waiting and self.idle:
-            waiter = next(iter(self.waiting))
-            del self.waiting[waiter]
-            self.leased += 1
-            leases.append((waiter, self.idle.pop()))
+        for waiter in tuple(self.waiting) if self.idle else ():
+            connection = self._idle_for(waiter)
+            if connection is not None:
+                del self.waiting[waiter]
+                self.leased += 1
+                leases.append((waiter, connection))
+            if not self.idle:
+                break
         wanted = len(self.waiting) - self.connecting
         if self.limits.when_full != "overflow":
             wanted = min(wanted, self.limits.max_connections - self.total)
         dials = max(0, wanted)
         self.connecting += dials
         return Todo(leases, dials)
+
+    def _idle_for(self, waiter: Waiter) -> Any | None:
+        idle = self.idle
+        if not waiter.fresh:
+            return idle.pop()
+        for connection in idle:
+            if not connection.requests:
+                idle.remove(connection)
+                return connection
+        if self.total >= self.limits.max_connections:
+            # Room for a new one; those that are idle may be as dead as the one that it replaces.
+            idle.pop(0).retire()
+            self.stats.discarded += 1
+        return None
 
     def __repr__(self) -> str:
         return (
