@@ -79,7 +79,7 @@ class Exchange:
         """The request's body on its way; None if it has none."""
         self.reply: ReplyHead | None = None
         self.status = 0
-        """Of the reply that was sent; 499 if the client left before there was one; 0 if there was none."""
+        """Of the reply that was sent; 499 if the client left before its end."""
         self.bytes_in = 0
         """Content of the request's body that came in, without its framing."""
         self.bytes_out = 0

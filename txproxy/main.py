@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 
@@ -107,6 +108,9 @@ def _serve(service: Any, reactor: Any, pidfile: str | None) -> int:
     from txproxy.application_log import start_logging
 
     try:
+        if pidfile:
+            with open(pidfile, "w", encoding="ascii") as file:
+                file.write(f"{os.getpid()}\n")
         service.log_file = start_logging(service.config.log.path)
         service.privilegedStartService()
         service.startService()
@@ -114,9 +118,6 @@ def _serve(service: Any, reactor: Any, pidfile: str | None) -> int:
         print(f"txproxy: {error}", file=sys.stderr)
         return 1
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
-    if pidfile:
-        with open(pidfile, "w", encoding="ascii") as file:
-            file.write(f"{os.getpid()}\n")
     # What was made so far stays for good: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
@@ -125,7 +126,8 @@ def _serve(service: Any, reactor: Any, pidfile: str | None) -> int:
         reactor.run()
     finally:
         if pidfile:
-            os.unlink(pidfile)
+            with suppress(FileNotFoundError):
+                os.unlink(pidfile)
     return 0
 
 

@@ -73,9 +73,9 @@ class ProxyService(Service):
         """
         if self.running:
             return
-        super().startService()
         set_level(self.config.log.level)
         self._listen()
+        super().startService()
         assembled = self.assembled
         assert assembled is not None
         self._ticker = LoopingCall(self._tick, assembled)
@@ -191,7 +191,8 @@ class ProxyService(Service):
             self._ticker.stop()
         for cluster in assembled.clusters.values():
             for backend in cluster.backends:
-                backend.close_idle()
+                log.info("backend {name}: {pool}", name=backend.name, pool=backend.pool.summary())
+                backend.close()
         assembled.ending.stop()
         log.info("stopped: {summary}", summary=assembled.counters.summary())
         if assembled.access_log is not None:
@@ -209,7 +210,8 @@ class ProxyService(Service):
                 self.log_file.reopen()
             except OSError as reason:
                 log.error("the application log cannot be opened anew: {reason}", reason=reason)
-        if self.assembled is not None and self.assembled.access_log is not None:
+        # Standard output is not a file that was moved away.
+        if self.assembled is not None and self.assembled.access_log is not None and self.config.log.access != "-":
             self.assembled.ending.flush()
             self.assembled.access_log.reopen()
 

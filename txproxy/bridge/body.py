@@ -83,6 +83,7 @@ class RequestBody:
         """Take the backend away: it failed, or has finished."""
         self._sink = None
         self._valve.open(Reason.PEER_IS_SLOW)
+        self._valve.open(Reason.NO_PEER_YET)
 
     def let_go(self) -> None:
         """Keep nothing from here on: a reply has begun, so that no other backend will be tried."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from txproxy.bridge.valve import Reason
 from txproxy.downstream.replying import ReplyingConnection
 from txproxy.wire.bodies import ChunkedReader, LengthReader
 
@@ -34,14 +35,15 @@ class ClosingConnection(ReplyingConnection):
         self._queued_before = 0
         """Bytes that waited for the client to read when that was last looked at."""
 
-    def _close(self, abort: bool, may_be_sending: bool = False) -> None:
+    def _close(self, abort: bool, refused: bool = False, may_be_sending: bool = False) -> None:
         """Close.
 
         :param abort: with a reset, whatever waits to be sent.
-        :param may_be_sending: the client was refused in the middle of what it sends.
+        :param refused: the client was refused, perhaps in the middle of what it sends.
+        :param may_be_sending: the client does not know yet that there will be no further exchange.
         """
         transport = self.transport
-        unread = may_be_sending or self._reader is not None or bool(self._buffer)
+        unread = refused or may_be_sending or self._reader is not None or bool(self._buffer)
         self._closing = True
         self._reader = None
         self._buffer = b""
@@ -56,15 +58,17 @@ class ClosingConnection(ReplyingConnection):
             self.valve.open_wide()
             transport.loseWriteConnection()
             # A long reply that is still on its way has the time that any reply has; a refusal is short.
-            self._expect(self.settings.write_timeout_s if queued and not may_be_sending else _LINGER_S)
+            self._expect(self.settings.write_timeout_s if queued and not refused else _LINGER_S)
         else:
             transport.loseConnection()
             self._expect(self.settings.write_timeout_s)
 
     def _discard(self, data: bytes) -> None:
         self._linger_bytes -= len(data)
-        if self._linger_bytes < 0 and not self._queued():
-            self.transport.loseConnection()
+        if self._linger_bytes < 0:
+            # No more is read. Closing now would answer what has come since with a reset, and destroy what the kernel
+            # has not delivered yet; the deadline closes.
+            self.valve.shut(Reason.PIPELINED)
 
     def _closing_takes_long(self) -> None:
         """The last bytes were not read in time, or the client does not close its side."""

@@ -203,6 +203,8 @@ class Http1Connection(ClosingConnection):
         finally:
             self._busy = False
         if self.exchange is None and self._gatherer is None and not self._closing and not self.is_full:
+            if self.valve.reasons:
+                self.valve.open_wide()
             self._expect(self.settings.keepalive_timeout_s)
 
     def _read_head(self, data: bytes) -> bytes:
@@ -322,7 +324,8 @@ class Http1Connection(ClosingConnection):
         if reader.done:
             self._buffer = reader.rest
             self._reader = None
-            self.deadline = NEVER
+            if not self.is_full:
+                self.deadline = NEVER
             body.end(reader.trailers)
         elif not self.is_full:
             self._expect(self.settings.body_timeout_s)
@@ -362,7 +365,9 @@ class Http1Connection(ClosingConnection):
         if self._closing:
             return
         if not self._keep_alive or abort or self.site.draining and not self._buffer:
-            self._close(abort, exchange.error is not None and exchange.error.closes)
+            # It closes because we want it: the client may have sent more already.
+            ours = exchange.request is not None and exchange.request.keep_alive and not self.site.draining
+            self._close(abort, exchange.error is not None and exchange.error.closes, ours)
         elif not self._busy and not self.is_full:
             self._next()
 

@@ -59,7 +59,7 @@ class ReplyingConnection(Protocol):
         """Send an interim reply at once (RFC 9110 section 15.2); HTTP/1.0 clients know none."""
         if exchange.request.minor and not exchange.ended:  # type: ignore[union-attr]
             self.transport.write(write_reply_head(reply, b"\r\n\r\n"))
-            self._told_to_go_on = True
+            self._told_to_go_on = self._told_to_go_on or reply.status == 100
             self._awaits_body()
 
     def start_reply(self, exchange: Exchange, reply: ReplyHead) -> None:
@@ -212,11 +212,8 @@ class ReplyingConnection(Protocol):
             exchange.body.let_go()
         if server is not None:
             server.cancel()
-        elif attempt is not None:
-            if exchange.backend is not None:
-                exchange.backend.stop_waiting(attempt)
-            else:
-                attempt.cancel()
+        if attempt is not None:
+            attempt.cancel()
 
     def _finish(self, exchange: Exchange, end_reason: str, abort: bool = False) -> None:
         exchange.ended = True

@@ -155,6 +155,7 @@ class AccessLog:
         self._open_file = open_file
         self._file = open_file()
         self._counters = counters
+        self._failing = False
 
     def write(self, exchanges: Sequence[Exchange]) -> None:
         """Write the lines of exchanges that have ended."""
@@ -167,9 +168,13 @@ class AccessLog:
         try:
             self._file.write("\n".join(lines))
             self._file.flush()
+            self._failing = False
         except (OSError, ValueError) as reason:
             self._counters.log_lines_lost += len(exchanges)
-            log.error("the access log cannot be written: {reason}", reason=reason)
+            if not self._failing:
+                # Once: on a full disk this comes many times a second.
+                self._failing = True
+                log.error("the access log cannot be written: {reason}", reason=reason)
 
     def reopen(self) -> None:
         """Open the file anew, for it may have been moved away (logrotate)."""

@@ -13,7 +13,7 @@ def log_exchange(exchange: Exchange) -> None:
     request = exchange.request
     queue, connect, first, transfer, total = (round(phase * 1e3, 3) for phase in exchange.timings())
     log.debug(
-        "exchange {id}: {asked} from {client}: route {route}, cluster {cluster}, backend {backend} (try {tries}), "
+        "exchange {id}: {asked} from {client}: route {route}, cluster {cluster}, backend {backend} (tried in turn: {tried}), "
         "status {status}, {bytes_in} bytes in, {bytes_out} bytes out; queue {queue} ms, connect {connect} ms, "
         "first byte {first} ms, transfer {transfer} ms, total {total} ms; end {end}: {detail}",
         id=exchange.id.decode("latin-1"),
@@ -22,7 +22,7 @@ def log_exchange(exchange: Exchange) -> None:
         route=getattr(exchange.route, "name", None),
         cluster=getattr(exchange.cluster, "name", None),
         backend=getattr(exchange.backend, "name", None),
-        tries=exchange.tries,
+        tried=", ".join(backend.name for backend in exchange.backends_tried) or "none",
         status=exchange.status,
         bytes_in=exchange.bytes_in,
         bytes_out=exchange.bytes_out,

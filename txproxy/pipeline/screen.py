@@ -31,7 +31,7 @@ class Screen:
         if request.method == b"CONNECT":
             raise MethodRefused("CONNECT")
         known = request.known
-        if len(known) == 1:
+        if len(known) == 1 and b"host" in known:
             return None
         if self._max_body_bytes and (request.content_length or 0) > self._max_body_bytes:
             raise BodyTooLarge(f"Content-Length {request.content_length}")

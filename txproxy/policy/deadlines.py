@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Protocol
+from weakref import ref
 
 NEVER = float("inf")
 
@@ -30,7 +31,8 @@ class Deadlines:
 
     def __init__(self, tick_s: float = 0.1) -> None:
         self.tick_s = tick_s
-        self._buckets: dict[int, list[Expiring]] = {}
+        self._buckets: dict[int, list[ref[Expiring]]] = {}
+        # References that do not keep what has been closed: its tick may be a minute away.
         self._last_tick: int | None = None
 
     def __len__(self) -> int:
@@ -46,7 +48,7 @@ class Deadlines:
         tick = int(item.deadline / self.tick_s) + 1
         if self._last_tick is not None and tick <= self._last_tick:
             tick = self._last_tick + 1
-        self._buckets.setdefault(tick, []).append(item)
+        self._buckets.setdefault(tick, []).append(ref(item))
 
     def forget(self, item: Expiring) -> None:
         """Stop watching an item: its planned look will find nothing to do."""
@@ -69,8 +71,9 @@ class Deadlines:
             numbers = [number for number in range(self._last_tick + 1, tick + 1) if number in self._buckets]
         self._last_tick = tick
         for number in numbers:
-            for item in self._buckets.pop(number):
-                if self._has_expired(item, now):
+            for reference in self._buckets.pop(number):
+                item = reference()
+                if item is not None and self._has_expired(item, now):
                     yield item
 
     def _has_expired(self, item: Expiring, now: float) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from twisted.python.failure import Failure
 
-from txproxy.errors import BadReply, ProxyError, QueueFull, QueueTimeout
+from txproxy.errors import BadReply, ConnectFailed, ProxyError, QueueFull, QueueTimeout
 from txproxy.observe.log import Logger
 from txproxy.policy.deadlines import NEVER, Deadlines
 from txproxy.upstream.connector import Connector
@@ -50,6 +50,7 @@ class Backend:
         self.pool = Pool(limits)
         self.clock = clock
         self.deadlines = deadlines
+        self._closed = False
         self._connector = make_connector(self)
 
     def enqueue(self, exchange: Any, on_lease: Any, now: float, fresh: bool = False) -> None:
@@ -67,11 +68,11 @@ class Backend:
         if not pool.has_room_to_wait():
             pool.stats.exhausted += 1
             raise QueueFull(f"{self.name}: {pool!r}")
-        waiter = Waiter(exchange, on_lease, self._waited_too_long, fresh)
+        waiter = Waiter(exchange, on_lease, self, fresh)
         exchange.attempt = waiter
         waiter.deadline = now + pool.limits.queue_timeout_s
         todo = pool.enqueue(waiter)
-        if todo.dials:
+        if pool.connecting >= len(pool.waiting):
             # Its own connection is being made: that has a timeout and an error of its own.
             waiter.deadline = NEVER
             if exchange.connect_at < 0:
@@ -96,6 +97,11 @@ class Backend:
         """Take note that a connection, idle or leased, is gone."""
         self._carry_out(self.pool.lost(connection))
 
+    def close(self) -> None:
+        """Keep no connection from here on: those that are idle are closed, and those that are still being made."""
+        self._closed = True
+        self.close_idle()
+
     def close_idle(self) -> None:
         """Close all connections that carry nothing."""
         for connection in list(self.pool.idle):
@@ -112,15 +118,21 @@ class Backend:
             waiter.on_lease.leased(waiter.exchange, connection)
 
     def _connected(self, connection: Any) -> None:
-        if connection.is_reusable:
-            connection.in_pool = True
-            connection.expect_idle(self.clock())
-            connection.stale_at = self.clock() + self.pool.limits.max_age_s
-            self._carry_out(self.pool.connected(connection))
-        else:
-            # It spoke before it was asked, or left again: nothing it says can be taken for a reply.
+        if self._closed:
             connection.retire()
-            self._fail_first(BadReply(f"{self.name} spoke first, or closed at once"))
+            self.pool.connect_failed()
+        elif connection.is_reusable:
+            now = self.clock()
+            connection.in_pool = True
+            connection.stale_at = now + self.pool.limits.max_age_s
+            self._carry_out(self.pool.connected(connection))
+            if connection in self.pool.idle:
+                connection.expect_idle(now)
+        else:
+            connection.retire()
+            # What it said before it was asked cannot be taken for a reply; if it said nothing, it saw nothing either.
+            spoke = connection.has_spoken
+            self._fail_first((BadReply if spoke else ConnectFailed)(f"{self.name} spoke first, or closed at once"))
 
     def _connect_failed(self, failure: Failure) -> None:
         error = failure.value
@@ -136,7 +148,8 @@ class Backend:
             waiter.on_lease.lease_failed(waiter.exchange, error)
         self._carry_out(self.pool.assign())
 
-    def _waited_too_long(self, waiter: Waiter) -> None:
+    def waited_too_long(self, waiter: Waiter) -> None:
+        """Refuse a request that has waited too long."""
         self.pool.leave(waiter)
         self.pool.stats.exhausted += 1
         waiter.exchange.attempt = None

@@ -43,6 +43,7 @@ class Cluster:
         The rest take turns of their own at this, so that the share of a dead backend is spread over all of them.
         """
         left = [backend for backend in self.backends if backend not in tried]
+        left = [backend for backend in left if not backend.pool.is_full] or left
         if not left:
             return None
         turn, self._failovers = self._failovers, self._failovers + 1

@@ -57,7 +57,15 @@ class UpstreamConnection(Protocol):
         """What came while a stage was deciding on the reply's head."""
         self._held_reader: LengthReader | ChunkedReader | UntilCloseReader | None = None
         self._request_sent = False
+        self._awaits_continue = False
+        """The client waits to be told to send its body."""
         self._interim_replies = 0
+        self._reply_begun = False
+        self._has_idled = False
+        """The backend may have closed it meanwhile, and the news may be on its way."""
+        self._queued_before = 0
+        self.has_spoken = False
+        """Bytes came that no request had asked for, before the first."""
         self._patience_s = timeouts.between_bytes_s
         self._is_full = False
         self._is_open = False
@@ -106,15 +114,16 @@ class UpstreamConnection(Protocol):
         exchange = self._exchange
         if exchange is not None and not self._request_sent:
             exchange.client.valve.shut(Reason.PEER_IS_SLOW)
-            self._expect(self._timeouts.first_byte_s)
+            self._queued_before = self._queued()
+            self._set_deadline(exchange)
 
     def resumeProducing(self) -> None:
         """The backend has caught up: the client may go on."""
         self._is_full = False
         exchange = self._exchange
-        if exchange is not None and not self._request_sent:
+        if exchange is not None:
             exchange.client.valve.open(Reason.PEER_IS_SLOW)
-            self.deadline = NEVER
+            self._set_deadline(exchange)
 
     def stopProducing(self) -> None:
         """The transport is lost; ``connectionLost`` says the rest."""
@@ -124,6 +133,8 @@ class UpstreamConnection(Protocol):
         exchange = self._exchange
         if exchange is None:
             self._leave_pool()
+        elif self._is_full and exchange.reply is None and self._reads_on():
+            self._set_deadline(exchange)
         elif exchange.head_sent or exchange.reply is not None:
             self._fail(exchange, ReplyCut(f"{self._backend.name}: nothing for {self._patience_s} s"))
         else:
@@ -139,6 +150,7 @@ class UpstreamConnection(Protocol):
         self._exchange = exchange
         self.requests += 1
         self._interim_replies = 0
+        self._reply_begun = False
         body = exchange.body
         if body is None:
             self._request_sent = True
@@ -148,23 +160,24 @@ class UpstreamConnection(Protocol):
             self.transport.write(head)
             return
         self._request_sent = False
-        self.deadline = NEVER
         content = b"".join(body.attach(self))
         if content:
             head += write_chunk(content) if exchange.request.chunked else content  # type: ignore[union-attr]
         self.transport.write(head)
+        self._awaits_continue = exchange.request.expects_continue and not content  # type: ignore[union-attr]
         if body.complete:
             self.end_body(body.trailers)
-        elif exchange.request.expects_continue and not content:  # type: ignore[union-attr]
-            self._expect(self._timeouts.first_byte_s)
         elif self._is_full:
             self.pauseProducing()
+        else:
+            self._set_deadline(exchange)
 
     def send_body(self, data: bytes) -> None:
         """Send content of the request's body."""
         exchange = self._exchange
         if exchange is not None:
-            self.deadline = NEVER
+            self._awaits_continue = False
+            self._set_deadline(exchange)
             self.transport.write(write_chunk(data) if exchange.request.chunked else data)  # type: ignore[union-attr]
 
     def end_body(self, trailers: list[Field]) -> None:
@@ -175,8 +188,7 @@ class UpstreamConnection(Protocol):
         if exchange.request.chunked:  # type: ignore[union-attr]
             self.transport.write(write_last_chunk(trailers))
         self._request_sent = True
-        if exchange.reply is None:
-            self._expect(self._timeouts.first_byte_s)
+        self._set_deadline(exchange)
 
     def cancel(self) -> None:
         """Give up the exchange: the client left, or its body is broken. The backend sees a reset, not an end."""
@@ -191,7 +203,10 @@ class UpstreamConnection(Protocol):
         if self._is_open:
             self._is_open = False
             self.transport.unregisterProducer()
-            self.transport.loseConnection()
+            if self._queued():
+                self.transport.abortConnection()  # The backend reads no more: nobody would see it close.
+            else:
+                self.transport.loseConnection()
 
     def discard(self) -> None:
         """Close a leased connection that has turned out to be dead, before anything was sent on it."""
@@ -206,6 +221,7 @@ class UpstreamConnection(Protocol):
 
     def _read_head(self, exchange: Exchange, data: bytes) -> None:
         method = exchange.request.method  # type: ignore[union-attr]
+        self._reply_begun = True
         try:
             while True:
                 end = data.find(END_OF_HEAD) + 4 if self._gatherer is None else 3
@@ -243,10 +259,9 @@ class UpstreamConnection(Protocol):
             raise BadReply("101 that nobody asked for")
         if self._interim_replies > _MOST_INTERIM_REPLIES:
             raise BadReply("interim replies without end")
-        if self._request_sent:
-            self._expect(self._timeouts.first_byte_s)
-        else:
-            self.deadline = NEVER  # The client was told to go on: it has the next word.
+        if reply.status == 100:
+            self._awaits_continue = False  # The client was told to go on: it has the next word.
+        self._set_deadline(exchange)
         exchange.forward.interim_received(exchange, reply)
 
     def _begin_reply(self, exchange: Exchange, reply: ReplyHead, rest: bytes) -> None:
@@ -293,13 +308,14 @@ class UpstreamConnection(Protocol):
     def pause_reply(self) -> None:
         """The client reads too slowly: the backend has to wait, and is not blamed for it."""
         self.valve.shut(Reason.PEER_IS_SLOW)
-        self.deadline = NEVER
+        if self._exchange is not None:
+            self._set_deadline(self._exchange)
 
     def resume_reply(self) -> None:
         """The client has caught up."""
         self.valve.open(Reason.PEER_IS_SLOW)
-        if self._exchange is not None and not self.valve.reasons:
-            self._expect(self._patience_s)
+        if self._exchange is not None:
+            self._set_deadline(self._exchange)
 
     def _pass_first(self, exchange: Exchange, rest: bytes) -> None:
         if self._reader is None:
@@ -349,6 +365,7 @@ class UpstreamConnection(Protocol):
 
     def expect_idle(self, now: float) -> None:
         """Close after a while unless there is another exchange."""
+        self._has_idled = True
         self.deadline = now + self._timeouts.idle_s
         if self.deadline < self.look_at:
             self._deadlines.watch(self)
@@ -356,8 +373,7 @@ class UpstreamConnection(Protocol):
     # Failures.
 
     def _fail(self, exchange: Exchange, error: ProxyError) -> None:
-        reused = self.requests > 1
-        begun = self._gatherer is not None or exchange.reply is not None or self._interim_replies > 0
+        reused, begun = self._has_idled, self._reply_begun
         self._exchange = None
         self._end_exchange(exchange)
         self._drop()
@@ -400,7 +416,27 @@ class UpstreamConnection(Protocol):
         if self.in_pool:
             self._leave_pool()
         else:
+            self.has_spoken = True
             self.is_reusable = False  # Not in the pool yet: it is refused when it gets there.
+
+    def _set_deadline(self, exchange: Exchange) -> None:
+        """Give the backend its time if it has the next word, and none if the client has it."""
+        if exchange.reply is not None:
+            if self.valve.reasons:
+                self.deadline = NEVER
+            else:
+                self._expect(self._patience_s)
+        elif self._request_sent or self._is_full or self._awaits_continue:
+            self._expect(self._timeouts.first_byte_s)
+        else:
+            self.deadline = NEVER
+
+    def _queued(self) -> int:
+        return getattr(self.transport, "queued_bytes", 0)
+
+    def _reads_on(self) -> bool:
+        before, self._queued_before = self._queued_before, self._queued()
+        return self._queued_before < before
 
     def _expect(self, patience_s: float) -> None:
         self.deadline = self._clock() + patience_s

@@ -40,23 +40,27 @@ class Waiter:
     """A request that waits for a connection; watched for the end of its patience.
 
     :param on_lease: told ``leased(exchange, connection)`` or ``lease_failed(exchange, error)``.
-    :param expired: called with this when it has waited for too long.
+    :param owner: the backend: told ``waited_too_long(waiter)`` and ``stop_waiting(waiter)``.
     :param fresh: takes only a connection that has carried nothing yet.
     """
 
-    __slots__ = ("deadline", "exchange", "expired", "fresh", "look_at", "on_lease")
+    __slots__ = ("__weakref__", "deadline", "exchange", "fresh", "look_at", "on_lease", "owner")
 
-    def __init__(self, exchange: Any, on_lease: Any, expired: Any, fresh: bool = False) -> None:
+    def __init__(self, exchange: Any, on_lease: Any, owner: Any, fresh: bool = False) -> None:
         self.exchange = exchange
         self.on_lease = on_lease
         self.deadline = NEVER
         self.look_at = NEVER
-        self.expired = expired
+        self.owner = owner
         self.fresh = fresh
 
     def deadline_passed(self) -> None:
         """Called when it has waited for too long."""
-        self.expired(self)
+        self.owner.waited_too_long(self)
+
+    def cancel(self) -> None:
+        """Wait no longer: whoever it is for has left."""
+        self.owner.stop_waiting(self)
 
 
 class PoolStats:
@@ -198,11 +202,24 @@ class Pool:
             if not self.idle:
                 break
         wanted = len(self.waiting) - self.connecting
+        if wanted > 0 and self.idle and self.total >= self.limits.max_connections:
+            # Those who still wait want a new connection: what is idle may be as dead as the one that it replaces.
+            self.idle.pop(0).retire()
+            self.stats.discarded += 1
         if self.limits.when_full != "overflow":
             wanted = min(wanted, self.limits.max_connections - self.total)
         dials = max(0, wanted)
         self.connecting += dials
         return Todo(leases, dials)
+
+    def summary(self) -> str:
+        """Return its statistics in a few words."""
+        stats = self.stats
+        return (
+            f"{stats.created} connections made, {stats.reused} times reused, {stats.failed} failed, "
+            f"{stats.discarded} closed while idle; {stats.queued} requests queued, {stats.exhausted} refused; now "
+            f"{len(self.idle)} idle, {self.leased} active, {len(self.waiting)} waiting"
+        )
 
     def _idle_for(self, waiter: Waiter) -> Any | None:
         idle = self.idle
@@ -212,10 +229,6 @@ class Pool:
             if not connection.requests:
                 idle.remove(connection)
                 return connection
-        if self.total >= self.limits.max_connections:
-            # Room for a new one; those that are idle may be as dead as the one that it replaces.
-            idle.pop(0).retire()
-            self.stats.discarded += 1
         return None
 
     def __repr__(self) -> str:

@@ -76,14 +76,19 @@ class StagedCloseTests(TalkCase):
         self.assertFalse(client.sees_reset)
 
     def test_discards(self) -> None:
-        """Up to 64 KiB of what still comes is thrown away; more ends the connection at once."""
+        """Up to 64 KiB of what still comes is thrown away; more is not read, and after 2 s the connection is closed."""
         dialogue = self.proxy()
         client = dialogue.client()
         client.says(post(5, b"Transfer-Encoding: chunked"))
         client.says(bytes(65536))
         self.assertFalse(client.transport.disconnected)
+        self.assertTrue(client.transport.is_reading)
         client.says(b"x")
+        self.assertFalse(client.transport.is_reading)
+        self.assertFalse(client.transport.disconnected)
+        dialogue.advance_past(2)
         self.assertTrue(client.transport.disconnected)
+        self.assertFalse(client.sees_reset)
         self.assertStatus(client, 400)
 
     def test_slowReaderOfTheReply(self) -> None:

@@ -166,7 +166,20 @@ def test_schema_help_and_version() -> None:
 def test_quick_mode(command: list[str]) -> None:
     """D11: a forwarder by flags alone, to several backends, under both commands."""
     with Backend() as one, Backend() as two:
-        flags = ["-l", "127.0.0.1", "-p", "0", "-b", "127.0.0.1", "-P", str(one.port), "-b", two.address, "--mode", "http"]
+        flags = [
+            "-l",
+            "127.0.0.1",
+            "-p",
+            "0",
+            "-b",
+            "127.0.0.1",
+            "-P",
+            str(one.port),
+            "-b",
+            two.address,
+            "--mode",
+            "http",
+        ]
         with Command([*command, *flags]) as proxy:
             for _ in range(4):
                 assert get(proxy.port).status == 200
@@ -179,11 +192,13 @@ def test_quick_mode(command: list[str]) -> None:
 
 def test_quick_mode_with_ipv6() -> None:
     """D11: IPv6 on both sides by flags."""
-    with Backend(address="::1") as backend:
-        with Command([*TXPROXY, "run", "-l", "::1", "-p", "0", "-b", backend.address]) as proxy:
-            with Client(proxy.port, "::1") as client:
-                assert client.request().status == 200
-            assert proxy.end(signal.SIGTERM) == 0
+    with (
+        Backend(address="::1") as backend,
+        Command([*TXPROXY, "run", "-l", "::1", "-p", "0", "-b", backend.address]) as proxy,
+    ):
+        with Client(proxy.port, "::1") as client:
+            assert client.request().status == 200
+        assert proxy.end(signal.SIGTERM) == 0
 
 
 def test_quick_mode_errors_name_the_flag() -> None:
@@ -220,11 +235,13 @@ def test_the_tac_file() -> None:
         pytest.skip("there is no proxy.tac yet")
     text, count = re.subn(r"^FLAGS = .*$", 'FLAGS = ["-c", "proxy.toml"]', tac.read_text(), flags=re.MULTILINE)
     assert count == 1
-    with Backend() as backend:
-        with Command([*TWISTD, "-ny", "proxy.tac"], {"proxy.tac": text, "proxy.toml": good(backend)}) as proxy:
-            assert get(proxy.port).status == 200
-            assert proxy.end(signal.SIGTERM) == 0
-            assert "Traceback" not in proxy.text
+    with (
+        Backend() as backend,
+        Command([*TWISTD, "-ny", "proxy.tac"], {"proxy.tac": text, "proxy.toml": good(backend)}) as proxy,
+    ):
+        assert get(proxy.port).status == 200
+        assert proxy.end(signal.SIGTERM) == 0
+        assert "Traceback" not in proxy.text
 
 
 def test_twistd_says_how_to_get_the_fast_reactor() -> None:
@@ -239,22 +256,23 @@ def test_twistd_says_how_to_get_the_fast_reactor() -> None:
 
 def test_a_pidfile() -> None:
     """``txproxy run --pidfile`` holds the process id while it runs."""
-    with Backend() as backend:
-        with Command([*TXPROXY, "run", "-c", "p.toml", "--pidfile=pid"], {"p.toml": good(backend)}) as proxy:
-            path = proxy.directory / "pid"
-            wait_for(path.exists, "the file")
-            wait_for(lambda: path.read_text().strip() == str(proxy.pid), "the process id in it")
-            assert proxy.end(signal.SIGTERM) == 0
-            assert not path.exists()
+    with (
+        Backend() as backend,
+        Command([*TXPROXY, "run", "-c", "p.toml", "--pidfile=pid"], {"p.toml": good(backend)}) as proxy,
+    ):
+        path = proxy.directory / "pid"
+        wait_for(path.exists, "the file")
+        wait_for(lambda: path.read_text().strip() == str(proxy.pid), "the process id in it")
+        assert proxy.end(signal.SIGTERM) == 0
+        assert not path.exists()
 
 
 def test_the_start_says_what_is_served() -> None:
     """The start prints each listener with its real port, each route, each cluster with its number of backends."""
-    with Backend() as backend:
-        with Command([*TXPROXY, "run", "-c", "p.toml"], {"p.toml": good(backend)}) as proxy:
-            text = proxy.text
-            assert f"listening on http://127.0.0.1:{proxy.port} (web)" in text
-            assert proxy.port != 0
-            assert re.search(r"route all", text)
-            assert re.search(r"cluster origin: 1 backend", text)
-            assert text.rstrip().endswith("ready")
+    with Backend() as backend, Command([*TXPROXY, "run", "-c", "p.toml"], {"p.toml": good(backend)}) as proxy:
+        text = proxy.text
+        assert f"listening on http://127.0.0.1:{proxy.port} (web)" in text
+        assert proxy.port != 0
+        assert re.search(r"route all", text)
+        assert re.search(r"cluster origin: 1 backend", text)
+        assert text.rstrip().endswith("ready")

@@ -61,7 +61,9 @@ def test_no_place_is_503_with_retry_after() -> None:
     """R13: pool and queue full: 503 with Retry-After and reason queue-full."""
     with (
         Backend(never()) as backend,
-        ProxyProcess(config_for(backend.address, cluster='pool.max_connections = 1\npool.when_full = "refuse"')) as proxy,
+        ProxyProcess(
+            config_for(backend.address, cluster='pool.max_connections = 1\npool.when_full = "refuse"')
+        ) as proxy,
         Client(proxy.port) as held,
     ):
         held.send(b"GET /held HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -73,7 +75,10 @@ def test_no_place_is_503_with_retry_after() -> None:
 
 def test_no_reply_in_time_is_504() -> None:
     """R13: 504 with reason reply-timeout."""
-    with Backend(never()) as backend, ProxyProcess(config_for(backend.address, cluster="timeouts.first_byte_s = 1")) as proxy:
+    with (
+        Backend(never()) as backend,
+        ProxyProcess(config_for(backend.address, cluster="timeouts.first_byte_s = 1")) as proxy,
+    ):
         reply = get(proxy.port)
         assert (reply.status, one_line_of(reply, proxy)) == (504, "reply-timeout")
 

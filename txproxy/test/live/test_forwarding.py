@@ -68,7 +68,9 @@ def test_hop_by_hop_fields_of_a_reply_stay_here() -> None:
     assert reply.body == b"ok"
 
 
-FORGED = "X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil.example\r\nX-Forwarded-Port: 1\r\n"
+FORGED = (
+    "X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil.example\r\nX-Forwarded-Port: 1\r\n"
+)
 
 
 def test_forwarding_fields_of_strangers_are_replaced(proxy: ProxyProcess) -> None:
@@ -101,7 +103,9 @@ def test_forwarding_fields_of_trusted_peers_are_kept(backend: Backend) -> None:
 def test_forwarded_is_sent_when_asked_for(backend: Backend) -> None:
     """HF4: ``forwarded = true`` adds RFC 7239's field."""
     with ProxyProcess(config_for(backend.address, route="forwarded = true")) as proxy:
-        (value,) = seen(get(proxy.port, host="shop.example", fields="Forwarded: for=6.6.6.6\r\n"))["values"]["forwarded"]
+        (value,) = seen(get(proxy.port, host="shop.example", fields="Forwarded: for=6.6.6.6\r\n"))["values"][
+            "forwarded"
+        ]
     assert "6.6.6.6" not in value
     parts = dict(part.strip().split("=", 1) for part in value.lower().split(";"))
     assert parts["for"].strip('"') == "127.0.0.1"
@@ -139,7 +143,8 @@ def test_a_bad_chunk_aborts_the_backend(shared: tuple[Backend, ProxyProcess]) ->
     """HF8: an error in the body ends the upstream connection, which is neither completed nor used again."""
     backend, proxy = shared
     exchanged = raw_exchange(
-        proxy.port, b"POST /bad HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0x1\r\nf\r\n0\r\n\r\n"
+        proxy.port,
+        b"POST /bad HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0x1\r\nf\r\n0\r\n\r\n",
     )
     assert exchanged.statuses in ([400], [])
     assert b"/bad" not in [request.target for request in backend.requests]
@@ -309,7 +314,9 @@ def test_pipelined_requests_are_answered_in_order(proxy: ProxyProcess) -> None:
         elif number % 3 == 1:
             parts.append(b"POST /%d HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody" % number)
         else:
-            parts.append(b"PUT /%d HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n" % number)
+            parts.append(
+                b"PUT /%d HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n" % number
+            )
     replies = raw_exchange(proxy.port, b"".join(parts), replies=60).replies
     assert [seen(reply)["target"] for reply in replies] == [f"/{number}" for number in range(60)]
     assert [reply.body for reply in replies] == [b"", b"body", b"hi"] * 20
@@ -320,12 +327,15 @@ def test_unix_sockets_on_both_sides(tmp_path: Any) -> None:
     inner_path = f"{tmp_path}/inner.sock"
     with Backend() as backend:
         inner = config_for(backend.address).replace('"127.0.0.1:0"', f'"unix:{inner_path}"')
-        with ProxyProcess(inner), ProxyProcess(config_for(f"unix:{inner_path}")) as outer:
-            with Client(outer.port) as client:
-                for number in range(5):
-                    reply = client.request(f"/{number}", "POST", body=b"x" * 100_000)
-                    assert (reply.status, len(reply.body)) == (200, 100_000)
-                    assert reply.values("Via") in (["1.1 txproxy", "1.1 txproxy"], ["1.1 txproxy, 1.1 txproxy"])
+        with (
+            ProxyProcess(inner),
+            ProxyProcess(config_for(f"unix:{inner_path}")) as outer,
+            Client(outer.port) as client,
+        ):
+            for number in range(5):
+                reply = client.request(f"/{number}", "POST", body=b"x" * 100_000)
+                assert (reply.status, len(reply.body)) == (200, 100_000)
+                assert reply.values("Via") in (["1.1 txproxy", "1.1 txproxy"], ["1.1 txproxy, 1.1 txproxy"])
         assert len(backend.requests) == 5
 
 

@@ -77,7 +77,9 @@ def test_clients_share_few_connections_safely() -> None:
 
     with (
         Backend(digest_reply) as backend,
-        ProxyProcess(config_for(backend.address, cluster="pool.max_connections = 2\npool.queue_timeout_s = 60")) as proxy,
+        ProxyProcess(
+            config_for(backend.address, cluster="pool.max_connections = 2\npool.queue_timeout_s = 60")
+        ) as proxy,
     ):
         jobs = [lambda n=number: run_client(proxy.port, n, 10) for number in range(20)]
         jobs += [lambda n=number: leave(n) for number in range(5)]

@@ -31,7 +31,9 @@ def test_heads_have_limits(proxy: ProxyProcess, backend: Backend, split: list[in
     }
     for status, heads in refused.items():
         for one in heads:
-            exchanged = raw_exchange(proxy.port, one + b"\r\n", split=[at for at in split if at < len(one)] if split else None)
+            exchanged = raw_exchange(
+                proxy.port, one + b"\r\n", split=[at for at in split if at < len(one)] if split else None
+            )
             assert exchanged.statuses == [status]
             assert exchanged.closed
     assert backend.connections == []
@@ -39,7 +41,9 @@ def test_heads_have_limits(proxy: ProxyProcess, backend: Backend, split: list[in
     # What is within the limits passes.
     assert raw_exchange(proxy.port, head + padded(31 * 1024) + b"\r\n", replies=1).statuses == [200]
     assert raw_exchange(proxy.port, head + b"X: 1\r\n" * 127 + b"\r\n", replies=1).statuses == [200]
-    assert raw_exchange(proxy.port, b"GET /" + b"a" * 8000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", replies=1).statuses == [200]
+    assert raw_exchange(proxy.port, b"GET /" + b"a" * 8000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", replies=1).statuses == [
+        200
+    ]
 
 
 def test_limits_are_settings(backend: Backend) -> None:
@@ -142,7 +146,18 @@ def test_running_out_of_descriptors_is_no_loop() -> None:
     with Backend() as backend:
         access = "access.log"
         config = config_for(backend.address, more=f'[log]\naccess = "{access}"\n')
-        command = [*dropped, sys.executable, "-c", shell, sys.executable, "-m", "txproxy.main", "run", "-c", "proxy.toml"]
+        command = [
+            *dropped,
+            sys.executable,
+            "-c",
+            shell,
+            sys.executable,
+            "-m",
+            "txproxy.main",
+            "run",
+            "-c",
+            "proxy.toml",
+        ]
         with Command(command, {"proxy.toml": config}) as proxy:
             limits = Path(f"/proc/{proxy.pid}/limits").read_text()
             assert re.search(r"Max open files +64 ", limits), limits
@@ -162,6 +177,7 @@ def test_running_out_of_descriptors_is_no_loop() -> None:
 
 def test_descriptors_and_memory_return(proxy: ProxyProcess) -> None:
     """D2, D13: after many connections and requests the process is as big as before."""
+
     def load(count: int) -> None:
         for _ in range(count):
             with Client(proxy.port) as client:
@@ -174,5 +190,6 @@ def test_descriptors_and_memory_return(proxy: ProxyProcess) -> None:
     with clients_of(proxy.port, 300) as clients:
         for client in clients:
             assert client.request().status == 200
-    wait_for(lambda: proxy.fd_count() <= descriptors, "the descriptors to return")
+    # One idle connection to the backend may have been at its last request when they were counted.
+    wait_for(lambda: proxy.fd_count() <= descriptors + 1, "the descriptors to return")
     assert proxy.rss_bytes() - memory < 5 * MIB

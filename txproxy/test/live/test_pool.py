@@ -270,7 +270,8 @@ def test_weights_are_kept_smoothly(weights: tuple[int, ...], count: int, longest
     with Backend() as one, Backend() as two, Backend() as three:
         backends = [one, two, three][: len(weights)]
         members = ", ".join(
-            f'{{ address = "{each.address}", weight = {weight} }}' for each, weight in zip(backends, weights, strict=True)
+            f'{{ address = "{each.address}", weight = {weight} }}'
+            for each, weight in zip(backends, weights, strict=True)
         )
         config = (
             '[[listener]]\nname = "web"\naddress = "127.0.0.1:0"\n[[route]]\nname = "all"\ncluster = "origin"\n'

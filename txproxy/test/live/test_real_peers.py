@@ -60,7 +60,10 @@ def test_nginx_as_a_backend(tmp_path: Path) -> None:
             server {{ listen 127.0.0.1:PORT; root {tmp_path}; }}
         }}
     """
-    with PeerProxy([program, "-c"], configuration) as nginx, ProxyProcess(config_for(f"127.0.0.1:{nginx.port}")) as proxy:
+    with (
+        PeerProxy([program, "-c"], configuration) as nginx,
+        ProxyProcess(config_for(f"127.0.0.1:{nginx.port}")) as proxy,
+    ):
 
         def load() -> None:
             with Client(proxy.port) as client:
@@ -91,11 +94,17 @@ def test_haproxy_in_front(backend: Backend) -> None:
         assert front is not None
         with front:
             for number in range(50):
-                reply = get(front.port, f"/{number}", method="POST", body=b"via haproxy", fields="X-Forwarded-For: 192.0.2.7\r\n")
+                reply = get(
+                    front.port,
+                    f"/{number}",
+                    method="POST",
+                    body=b"via haproxy",
+                    fields="X-Forwarded-For: 192.0.2.7\r\n",
+                )
                 assert reply.body == b"via haproxy"
                 assert seen(reply)["values"]["x-forwarded-for"][0].startswith("192.0.2.7")
             lines = proxy.access_lines(50)
-        wait_for(lambda: not front.process.poll() is None, "the end of HAProxy")
+        wait_for(lambda: front.process.poll() is not None, "the end of HAProxy")
     assert {line["client"] for line in lines} == {"192.0.2.7"}
     assert backend.violations == []
 

@@ -77,7 +77,10 @@ def test_errors_of_a_site_file_have_their_place() -> None:
     for text, wanted in (
         ("x = 1\nraise RuntimeError('broken on purpose')\n", r"site\.py:2: .*broken on purpose"),
         ("x = 1\n", r"site\.py:1: .*config"),
-        (SITE.format(main="127.0.0.1:1", beta="127.0.0.1:2").replace("site:pick", "site:pikc"), r"site\.py:\d+: .*pikc"),
+        (
+            SITE.format(main="127.0.0.1:1", beta="127.0.0.1:2").replace("site:pick", "site:pikc"),
+            r"site\.py:\d+: .*pikc",
+        ),
     ):
         with Command(["true"], {"site.py": text}, ready=None) as folder:
             done = run_command([*TXPROXY, "check", "site.py"], folder.directory)

@@ -51,7 +51,9 @@ def test_an_upload_streams_and_memory_stays() -> None:
     piece, pieces = random.Random(1).randbytes(65_536), 1024
     expected = hashlib.sha256()
     with (
-        Backend(lambda connection, _: connection.send(http_reply(body=b"ok")), record_limit=1 << 16, body_limit=0) as backend,
+        Backend(
+            lambda connection, _: connection.send(http_reply(body=b"ok")), record_limit=1 << 16, body_limit=0
+        ) as backend,
         ProxyProcess(config_for(backend.address)) as proxy,
         Client(proxy.port) as client,
     ):
@@ -62,7 +64,8 @@ def test_an_upload_streams_and_memory_stays() -> None:
         expected.update(piece)
         # The first bytes are there long before the client ends.
         wait_for(
-            lambda: sum(connection.received_count for connection in backend.connections) > before + len(piece), "the first"
+            lambda: sum(connection.received_count for connection in backend.connections) > before + len(piece),
+            "the first",
         )
         for number in range(pieces - 1):
             client.send(chunk(piece))
@@ -142,7 +145,9 @@ def test_a_client_that_stops_reading_stops_the_backend(framing: str) -> None:
     """HF2: upstream reads stop at the watermark, memory stays, and the client's end ends the backend's connection."""
     total = 4 * KERNEL_BYTES
     sent = 0
-    fields = {"chunked": "Transfer-Encoding: chunked\r\n", "length": f"Content-Length: {total}\r\n", "close": ""}[framing]
+    fields = {"chunked": "Transfer-Encoding: chunked\r\n", "length": f"Content-Length: {total}\r\n", "close": ""}[
+        framing
+    ]
 
     def answer(connection: BackendConnection, request: JudgedRequest) -> None:
         nonlocal sent

@@ -47,6 +47,7 @@ def test_slow_clients_disturb_nobody() -> None:
     """Q1: 500 clients with half a head each stay while normal requests are served; then each gets its 408."""
     listener = "header_timeout_s = 4\nkeepalive_requests = 1000000"
     with Backend() as backend, ProxyProcess(config_for(backend.address, listener=listener)) as proxy:
+        assert get(proxy.port).status == 200
         before = proxy.fd_count()
         with clients_of(proxy.port, 500) as slow:
             begun = time.monotonic()
@@ -62,7 +63,7 @@ def test_slow_clients_disturb_nobody() -> None:
                 assert client.read_until_closed()
                 assert client.exchanged().statuses == [408]
         wait_for(lambda: proxy.fd_count() <= before + 2, "the descriptors to return")
-        lines = proxy.access_lines(served + 500)
+        lines = proxy.access_lines(served + 501)
         assert sum(line["end"] == "request-timeout" for line in lines) == 500
 
 
@@ -81,13 +82,16 @@ def test_a_body_that_stalls_is_given_up() -> None:
 
 def test_a_body_that_trickles_is_no_stall() -> None:
     """Q2: the time counts from the last byte."""
-    with Backend() as backend, ProxyProcess(config_for(backend.address, listener="body_timeout_s = 1")) as proxy:
-        with Client(proxy.port) as client:
-            client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n")
-            for _ in range(8):
-                time.sleep(0.25)
-                assert client.send(b"x")
-            assert client.reply("POST").body == b"x" * 8
+    with (
+        Backend() as backend,
+        ProxyProcess(config_for(backend.address, listener="body_timeout_s = 1")) as proxy,
+        Client(proxy.port) as client,
+    ):
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n")
+        for _ in range(8):
+            time.sleep(0.25)
+            assert client.send(b"x")
+        assert client.reply("POST").body == b"x" * 8
 
 
 def test_a_client_that_does_not_read_is_given_up() -> None:
@@ -98,15 +102,18 @@ def test_a_client_that_does_not_read_is_given_up() -> None:
         while True:
             connection.socket.sendall(bytes(1 << 16))
 
-    with Backend(endless) as backend, ProxyProcess(config_for(backend.address, listener="write_timeout_s = 1")) as proxy:
-        with Client(proxy.port, receive_buffer=1 << 16) as client:
-            client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-            (line,) = proxy.access_lines(1)
-            assert line["end"] == "write-timeout"
-            wait_for(lambda: not backend.open_connections, "the backend to be freed")
-            client.read_until_closed()
-            (reply,) = client.exchanged().replies
-            assert not reply.complete
+    with (
+        Backend(endless) as backend,
+        ProxyProcess(config_for(backend.address, listener="write_timeout_s = 1")) as proxy,
+        Client(proxy.port, receive_buffer=1 << 16) as client,
+    ):
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        (line,) = proxy.access_lines(1)
+        assert line["end"] == "write-timeout"
+        wait_for(lambda: not backend.open_connections, "the backend to be freed")
+        client.read_until_closed()
+        (reply,) = client.exchanged().replies
+        assert not reply.complete
 
 
 def test_a_black_hole_is_a_gateway_timeout() -> None:
@@ -132,7 +139,10 @@ def test_after_a_black_hole_the_next_server_is_tried() -> None:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_silence_after_accept_is_a_gateway_timeout(method: str) -> None:
     """Q6: no reply within first_byte_s is 504, and the connection is not used again."""
-    with Backend(never()) as backend, ProxyProcess(config_for(backend.address, cluster="timeouts.first_byte_s = 1")) as proxy:
+    with (
+        Backend(never()) as backend,
+        ProxyProcess(config_for(backend.address, cluster="timeouts.first_byte_s = 1")) as proxy,
+    ):
         begun = time.monotonic()
         assert get(proxy.port, method=method, body=b"x" if method == "POST" else None).status == 504
         assert time.monotonic() - begun >= 1 - EARLY_S
@@ -149,7 +159,10 @@ def test_a_stall_in_the_body_cuts_the_client(framing: str) -> None:
     def answer(connection: BackendConnection, request: JudgedRequest) -> None:
         connection.send(f"HTTP/1.1 200 OK\r\n{framing}\r\n".encode() + part)
 
-    with Backend(answer) as backend, ProxyProcess(config_for(backend.address, cluster="timeouts.between_bytes_s = 1")) as proxy:
+    with (
+        Backend(answer) as backend,
+        ProxyProcess(config_for(backend.address, cluster="timeouts.between_bytes_s = 1")) as proxy,
+    ):
         with Client(proxy.port) as client:
             client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             assert client.read_until_closed()
@@ -180,12 +193,15 @@ def test_idle_clients_are_closed() -> None:
 
 def test_empty_lines_keep_no_connection_open() -> None:
     """Q7: what is no request does not prolong an idle connection's time for ever."""
-    with Backend() as backend, ProxyProcess(config_for(backend.address, listener="keepalive_timeout_s = 1")) as proxy:
-        with Client(proxy.port) as client:
-            deadline = time.monotonic() + DEADLINE_S / 3
-            while not client.read_until(lambda: client.closed, 0.3):
-                assert time.monotonic() < deadline, "kept open by empty lines"
-                client.send(b"\r\n")
+    with (
+        Backend() as backend,
+        ProxyProcess(config_for(backend.address, listener="keepalive_timeout_s = 1")) as proxy,
+        Client(proxy.port) as client,
+    ):
+        deadline = time.monotonic() + DEADLINE_S / 3
+        while not client.read_until(lambda: client.closed, 0.3):
+            assert time.monotonic() < deadline, "kept open by empty lines"
+            client.send(b"\r\n")
 
 
 def test_a_connection_serves_so_many_requests() -> None:
@@ -206,7 +222,9 @@ def test_a_request_does_not_wait_for_ever_in_the_queue() -> None:
     """R13: a request that waits for a connection over queue_timeout_s is 503 with Retry-After."""
     cluster = "pool.max_connections = 1\npool.queue_timeout_s = 1"
     with (
-        Backend(lambda connection, request: None if request.target == b"/held" else connection.send(http_reply())) as backend,
+        Backend(
+            lambda connection, request: None if request.target == b"/held" else connection.send(http_reply())
+        ) as backend,
         ProxyProcess(config_for(backend.address, cluster=cluster)) as proxy,
         Client(proxy.port) as held,
     ):
