@@ -88,9 +88,7 @@ PROXIES: tuple[Proxy, ...] = (
 )
 
 
-def start_proxy(
-    fleet: Fleet, machine: Machine, proxy: Proxy, backend: int, *, bare: bool = False
-) -> RunningProxy:
+def start_proxy(fleet: Fleet, machine: Machine, proxy: Proxy, backend: int, *, bare: bool = False) -> RunningProxy:
     """Start *proxy* on the proxy core in front of the *backend* port and see it answer once.
 
     :param bare: configure it without the fields that txproxy adds to requests.

@@ -25,10 +25,7 @@ def traffic(bench: Bench, proxy: RunningProxy, load: Load, seed: int, seconds: f
             "p50_us": result.p50_us,
             "p99_us": result.p99_us,
             "proxy_busy": 100 * used.proxy_s / used.wall_s,
-            "load_busy": 100
-            * (result.finished.cpu_s + used.backend_s)
-            / used.wall_s
-            / len(bench.machine.load_cores),
+            "load_busy": 100 * (result.finished.cpu_s + used.backend_s) / used.wall_s / len(bench.machine.load_cores),
             "requests": float(result.requests),
         }
         sample.warnings = bench.remarks(used, result.finished.cpu_s)

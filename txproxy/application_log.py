@@ -2,56 +2,78 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 from twisted.logger import globalLogBeginner, globalLogPublisher, textFileLogObserver
 
+from txproxy.observe.log_files import blocking_apart, open_for_appending
 
-class ReopenableFile:
-    """A text file that can be opened anew after it was moved away (logrotate).
 
-    :param path: is appended to.
+class LogFile:
+    """Where lines of the application log go; a reader of a pipe that has stopped reading holds nobody up.
+
+    :param path: of a file that is appended to, or ``-`` for standard error.
     :raises OSError: if it cannot be opened.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._file: Any = None
-        self.reopen()
+        self._stream: Any = None
+        self.lines_lost = 0
+        self._open()
+
+    def _open(self) -> None:
+        if self._path == "-":
+            self._stream = blocking_apart(sys.__stderr__ or open_for_appending(os.devnull), ours=False)
+        else:
+            self._stream = blocking_apart(open_for_appending(self._path), ours=True)
 
     def write(self, text: str) -> None:
-        """Append text."""
-        self._file.write(text)
+        """Append text; what cannot be written is counted and lost, for there is no other place to say so."""
+        try:
+            self._stream.write(text)
+        except (OSError, ValueError):
+            self.lines_lost += 1
 
     def flush(self) -> None:
         """Hand what was written to the system."""
-        self._file.flush()
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
     def reopen(self) -> None:
-        """Open the file of this name anew.
+        """Open the file of this name anew: it was moved away (logrotate). Standard error is left as it is.
 
         :raises OSError: if it cannot be opened; the old one stays in use.
         """
-        fresh = open(self._path, "a", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 - stays open
-        old, self._file = self._file, fresh
-        if old is not None:
-            old.close()
+        if self._path != "-":
+            old = self._stream
+            self._open()
+            with suppress(OSError, ValueError):
+                old.close()
+
+    def close(self) -> None:
+        """Write what waits."""
+        with suppress(OSError, ValueError):
+            self._stream.close()
 
 
-def start_logging(path: str, twistd: bool = False) -> ReopenableFile | None:
+def start_logging(path: str, twistd: bool = False) -> LogFile | None:
     """Begin to write the application log.
 
     :param path: of a file, or ``-``: standard error, or under twistd where twistd logs.
     :param twistd: twistd has begun its own log; the file gets the same lines.
-    :return: the file, if it is one.
+    :return: what is written to; None if that is twistd's affair alone.
     :raises OSError: if the file cannot be opened.
     """
-    file = None if path == "-" else ReopenableFile(path)
+    if twistd and path == "-":
+        return None
+    file = LogFile(path)
+    observer = textFileLogObserver(file)  # type: ignore[arg-type]
     if twistd:
-        if file is not None:
-            globalLogPublisher.addObserver(textFileLogObserver(file))  # type: ignore[arg-type]
+        globalLogPublisher.addObserver(observer)
     else:
-        target: Any = file or sys.stderr
-        globalLogBeginner.beginLoggingTo([textFileLogObserver(target)], redirectStandardIO=False)
+        globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     return file

@@ -19,6 +19,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :return: exit status: 0, 1 for an error in the configuration or at the start, 2 for a wrong command line.
     """
     options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # A file's name may hold what the terminal cannot show.
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - it was closed before we were started
     try:
         status: int = options.run(options)
         sys.stdout.flush()
@@ -125,6 +130,7 @@ def _serve(service: Any, reactor: Any, pidfile: str | None) -> int:
     try:
         reactor.run()
     finally:
+        service.log_file.close()
         if pidfile:
             with suppress(FileNotFoundError):
                 os.unlink(pidfile)

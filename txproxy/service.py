@@ -11,7 +11,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
 from twisted.python import usage
 
-from txproxy.application_log import ReopenableFile, start_logging
+from txproxy.application_log import LogFile, start_logging
 from txproxy.assembly import Assembled, Clocks, assemble
 from txproxy.config.address import parse_address
 from txproxy.config.load import Loaded, load_file
@@ -51,7 +51,7 @@ class ProxyService(Service):
     ) -> None:
         self.config = config
         self.ports: dict[str, Any] = {}
-        self.log_file: ReopenableFile | None = None
+        self.log_file: LogFile | None = None
         """Of the application log, if it is ours to reopen."""
         self.assembled: Assembled | None = None
         self._reactor = reactor
@@ -316,10 +316,8 @@ def configure(options: Mapping[str, Any]) -> tuple[Config, dict[str, Callable[..
     :param options: by the flags' long names; what is None or empty was not given.
     :raises ConfigError: with every error in it.
     """
-    given = {flag: options[flag] for flag in _QUICK if options.get(flag)}
-    if options.get("port") == 0:
-        given["port"] = 0
-    if options.get("config"):
+    given = {flag: options[flag] for flag in _QUICK if options.get(flag) not in (None, [])}
+    if options.get("config") is not None:
         if given:
             places = (Problem("command line", 0, f"--{flag.rstrip('s')}", _NOT_WITH_A_FILE) for flag in given)
             raise ConfigError(tuple(places))

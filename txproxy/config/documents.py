@@ -118,7 +118,12 @@ class Reader:
         names = sorted(glob.glob(pattern, root_dir=directory, recursive=True)) if glob.has_magic(pattern) else [pattern]
         for name in names:
             path = directory / name
-            resolved = path.resolve()
+            try:
+                resolved = path.resolve()
+            except (OSError, ValueError, RuntimeError) as error:
+                self.is_complete = False
+                self.problems.append(Problem(at.file, at.line, at.path, f"cannot be a file's name: {error}"))
+                continue
             if resolved in self._open:
                 chain = [*self._open[self._open.index(resolved) :], resolved]
                 message = "files include each other: " + " -> ".join(file.name for file in chain)

@@ -39,6 +39,13 @@ def load_file(path: str | Path, environ: Mapping[str, str] | None = None) -> Loa
     :raises ConfigError: with everything that is wrong with it.
     """
     path = Path(path)
+    try:
+        return _load_file(path, environ)
+    except RecursionError:
+        raise ConfigError([Problem(str(path), 0, "", "is nested too deeply")]) from None
+
+
+def _load_file(path: Path, environ: Mapping[str, str] | None) -> Loaded:
     reader = Reader(os.environ if environ is None else environ)
     if path.suffix == ".py":
         namespace = run_site(path)

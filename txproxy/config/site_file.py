@@ -85,7 +85,7 @@ def _literal_lines(value: ast.expr | None, path: KeyPath) -> Iterator[tuple[KeyP
 def _guarded(call: Callable[[], T], path: Path) -> T:
     try:
         return call()
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         # The code is the user's: whatever it raises is a fault of the configuration, not of ours.
         raise ConfigError([_problem(error, path)]) from error
 

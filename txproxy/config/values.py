@@ -218,8 +218,11 @@ Seconds = Annotated[float, Field(gt=0)]
 SecondsOrZero = Annotated[float, Field(ge=0)]
 Milliseconds = Annotated[float, Field(gt=0)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-CountOrZero = Annotated[int, Field(ge=0)]
+_MOST = 2**31 - 1
+"""What the system takes for a number of things, such as a backlog."""
+
+Count = Annotated[int, Field(ge=1, le=_MOST)]
+CountOrZero = Annotated[int, Field(ge=0, le=_MOST)]
 Size = Annotated[int, Field(ge=1)]
 SizeOrZero = Annotated[int, Field(ge=0)]
 Port = Annotated[int, Field(ge=1, le=65535)]

@@ -13,7 +13,8 @@ def log_exchange(exchange: Exchange) -> None:
     request = exchange.request
     queue, connect, first, transfer, total = (round(phase * 1e3, 3) for phase in exchange.timings())
     log.debug(
-        "exchange {id}: {asked} from {client}: route {route}, cluster {cluster}, backend {backend} (tried in turn: {tried}), "
+        "exchange {id}: {asked} from {client}: route {route}, cluster {cluster}, "
+        "backend {backend} (tried in turn: {tried}), "
         "status {status}, {bytes_in} bytes in, {bytes_out} bytes out; queue {queue} ms, connect {connect} ms, "
         "first byte {first} ms, transfer {transfer} ms, total {total} ms; end {end}: {detail}",
         id=exchange.id.decode("latin-1"),

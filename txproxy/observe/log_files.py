@@ -23,7 +23,7 @@ class ThreadedWriter:
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._queue: SimpleQueue[str | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="access log", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="txproxy log", daemon=True)
         self._thread.start()
 
     def write(self, text: str) -> None:
@@ -53,6 +53,16 @@ class ThreadedWriter:
                 continue
 
 
+def open_for_appending(path: str) -> Any:
+    """Return a text stream that appends to a file.
+
+    :raises OSError: if it cannot be opened; a named pipe that nobody reads is not waited for.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+    os.set_blocking(descriptor, True)
+    return open(descriptor, "a", encoding="utf-8", errors="backslashreplace")
+
+
 def opener(path: str) -> Callable[[], Any]:
     """Return a function that opens a log for appending.
 
@@ -63,9 +73,10 @@ def opener(path: str) -> Callable[[], Any]:
         if path == "-":
             # twistd puts a log of its own in the place of sys.stdout, which would add to each line.
             stream = sys.__stdout__
-            return KeptOpen(stream) if _is_regular(stream) else ThreadedWriter(stream)
-        file = open(path, "a", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115 - stays open
-        return file if _is_regular(file) else ThreadedWriter(file)
+            if stream is None:
+                return open_for_appending(os.devnull)  # It was closed before we were started.
+            return blocking_apart(stream, ours=False)
+        return blocking_apart(open_for_appending(path), ours=True)
 
     return open_log
 
@@ -81,6 +92,16 @@ class KeptOpen:
     def close(self) -> None:
         """Leave it open."""
         self.flush()
+
+
+def blocking_apart(stream: Any, ours: bool) -> Any:
+    """Return what writes to a stream: itself if it is a regular file, else a thread that may be held up in our place.
+
+    :param ours: close it at the end.
+    """
+    if not _is_regular(stream):
+        return ThreadedWriter(stream)
+    return stream if ours else KeptOpen(stream)
 
 
 def _is_regular(stream: Any) -> bool:

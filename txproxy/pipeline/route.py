@@ -6,6 +6,8 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from twisted.python.reflect import safe_repr
+
 from txproxy.errors import BadRequest, InternalError, NoRoute
 from txproxy.exchange import Exchange
 from txproxy.policy.routing import RouteTable
@@ -81,14 +83,14 @@ class Route:
             return self._cluster
         try:
             name = choose(facts_of(exchange, scheme, listener))
-        except Exception as error:
+        except BaseException as error:  # Also what sys.exit raises: it is one request's function, not the program.
             place = traceback.extract_tb(error.__traceback__)[-1]
             raise InternalError(
-                f"route {self.name}: choose raised {error!r} at {place.filename}:{place.lineno}"
+                f"route {self.name}: choose raised {safe_repr(error)} at {place.filename}:{place.lineno}"
             ) from error
         cluster = self._clusters.get(name) if isinstance(name, str) else None
         if cluster is None:
-            raise InternalError(f"route {self.name}: choose returned {name!r}, which is no cluster")
+            raise InternalError(f"route {self.name}: choose returned {safe_repr(name)}, which is no cluster")
         return cluster
 
     def host_for(self, backend: Any) -> bytes | None:

@@ -7,19 +7,15 @@ backend reads too slowly, this connection's transport pauses it, and it shuts th
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IPushProducer
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from txproxy.bridge.valve import Reason, Valve
 from txproxy.errors import BadReply, ProxyError, ReplyCut, ReplyTimeout
 from txproxy.exchange import Exchange
 from txproxy.policy.deadlines import NEVER
-from txproxy.upstream.tools import UpstreamTimeouts, UpstreamTools
+from txproxy.upstream.patience import PatientConnection
 from txproxy.wire.bodies import ChunkedReader, LengthReader, UntilCloseReader, write_chunk
 from txproxy.wire.fields import Field
 from txproxy.wire.forwarding import write_last_chunk
@@ -33,50 +29,13 @@ _MOST_INTERIM_REPLIES = 100
 """A backend that sends more before one final reply is not going to send it."""
 
 
-@implementer(IPushProducer)
-class UpstreamConnection(Protocol):
+class UpstreamConnection(PatientConnection):
     """One connection to a backend.
 
     :param backend: takes it back with ``release`` and ``lost``.
     :param timeouts: of its exchanges.
     :param tools: shared by all.
     """
-
-    transport: Any
-
-    def __init__(self, backend: Any, timeouts: UpstreamTimeouts, tools: UpstreamTools) -> None:
-        self._backend = backend
-        self._timeouts = timeouts
-        self._clock = tools.clock
-        self._deadlines = tools.deadlines
-        self._parse = tools.parser.parse
-        self._exchange: Exchange | None = None
-        self._gatherer: HeadGatherer | None = None
-        self._reader: LengthReader | ChunkedReader | UntilCloseReader | None = None
-        self._held = b""
-        """What came while a stage was deciding on the reply's head."""
-        self._held_reader: LengthReader | ChunkedReader | UntilCloseReader | None = None
-        self._request_sent = False
-        self._awaits_continue = False
-        """The client waits to be told to send its body."""
-        self._interim_replies = 0
-        self._reply_begun = False
-        self._has_idled = False
-        """The backend may have closed it meanwhile, and the news may be on its way."""
-        self._queued_before = 0
-        self.has_spoken = False
-        """Bytes came that no request had asked for, before the first."""
-        self._patience_s = timeouts.between_bytes_s
-        self._is_full = False
-        self._is_open = False
-        self.is_reusable = False
-        """The next request can be sent on it."""
-        self.in_pool = False
-        """The pool knows it, and must be told when it is gone."""
-        self.requests = 0
-        self.stale_at = NEVER
-        self.deadline = NEVER
-        self.look_at = NEVER
 
     # What Twisted calls.
 
@@ -107,26 +66,6 @@ class UpstreamConnection(Protocol):
             self._cut_in_exchange(exchange, bool(reason.check(ConnectionDone)))
         elif was_open and self.in_pool:
             self._leave_pool()
-
-    def pauseProducing(self) -> None:
-        """The backend reads too slowly: the client has to wait."""
-        self._is_full = True
-        exchange = self._exchange
-        if exchange is not None and not self._request_sent:
-            exchange.client.valve.shut(Reason.PEER_IS_SLOW)
-            self._queued_before = self._queued()
-            self._set_deadline(exchange)
-
-    def resumeProducing(self) -> None:
-        """The backend has caught up: the client may go on."""
-        self._is_full = False
-        exchange = self._exchange
-        if exchange is not None:
-            exchange.client.valve.open(Reason.PEER_IS_SLOW)
-            self._set_deadline(exchange)
-
-    def stopProducing(self) -> None:
-        """The transport is lost; ``connectionLost`` says the rest."""
 
     def deadline_passed(self) -> None:
         """The backend has kept us waiting, or the connection idles for too long."""
@@ -305,18 +244,6 @@ class UpstreamConnection(Protocol):
             self.valve.open(Reason.DECIDING)
             self._pass_first(exchange, held)
 
-    def pause_reply(self) -> None:
-        """The client reads too slowly: the backend has to wait, and is not blamed for it."""
-        self.valve.shut(Reason.PEER_IS_SLOW)
-        if self._exchange is not None:
-            self._set_deadline(self._exchange)
-
-    def resume_reply(self) -> None:
-        """The client has caught up."""
-        self.valve.open(Reason.PEER_IS_SLOW)
-        if self._exchange is not None:
-            self._set_deadline(self._exchange)
-
     def _pass_first(self, exchange: Exchange, rest: bytes) -> None:
         if self._reader is None:
             self._complete(exchange, rest, NO_TRAILERS, b"", self._clock())
@@ -362,13 +289,6 @@ class UpstreamConnection(Protocol):
             self.expect_idle(now)
             self._backend.release(self)
         client.end_reply(content, trailers, now)
-
-    def expect_idle(self, now: float) -> None:
-        """Close after a while unless there is another exchange."""
-        self._has_idled = True
-        self.deadline = now + self._timeouts.idle_s
-        if self.deadline < self.look_at:
-            self._deadlines.watch(self)
 
     # Failures.
 
@@ -418,30 +338,6 @@ class UpstreamConnection(Protocol):
         else:
             self.has_spoken = True
             self.is_reusable = False  # Not in the pool yet: it is refused when it gets there.
-
-    def _set_deadline(self, exchange: Exchange) -> None:
-        """Give the backend its time if it has the next word, and none if the client has it."""
-        if exchange.reply is not None:
-            if self.valve.reasons:
-                self.deadline = NEVER
-            else:
-                self._expect(self._patience_s)
-        elif self._request_sent or self._is_full or self._awaits_continue:
-            self._expect(self._timeouts.first_byte_s)
-        else:
-            self.deadline = NEVER
-
-    def _queued(self) -> int:
-        return getattr(self.transport, "queued_bytes", 0)
-
-    def _reads_on(self) -> bool:
-        before, self._queued_before = self._queued_before, self._queued()
-        return self._queued_before < before
-
-    def _expect(self, patience_s: float) -> None:
-        self.deadline = self._clock() + patience_s
-        if self.deadline < self.look_at:
-            self._deadlines.watch(self)
 
     def __repr__(self) -> str:
         state = "busy" if self._exchange is not None else "idle" if self.is_reusable else "closed"

@@ -116,9 +116,7 @@ def write_request_head(
         if lines is None:
             lines = request.lines = _plain_lines(request)
         if lines:
-            return b"".join(
-                (request.method, b" ", target, b" HTTP/1.1\r\n", lines, hop.tail, request_id, b"\r\n\r\n")
-            )
+            return b"".join((request.method, b" ", target, b" HTTP/1.1\r\n", lines, hop.tail, request_id, b"\r\n\r\n"))
     kept = _kept_request_fields(request, host, hop.trusted, rules.allow_underscores)
     kept += _added_request_fields(request, hop, request_id, rules.forwarded)
     if rules.changes_fields:
