@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -124,6 +125,7 @@ class Command(Process):
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
 
     @property
     def text(self) -> str:

@@ -221,7 +221,9 @@ def run_upload(minutes: float) -> list[str]:
     """Run the first part: at most 1 GiB, less in a short run."""
     size = int(min(1024 * MIB, minutes * 60 * 0.3 * UPLOAD_BYTES_PER_S)) // 65_536 * 65_536
     with (
-        Backend(slow_digest, receive_buffer=1 << 16, read_bytes=16_384, record_limit=0, body_limit=0) as backend,
+        Backend(
+            slow_digest, receive_buffer=1 << 16, read_bytes=16_384, read_delay_s=0.002, record_limit=0, body_limit=0
+        ) as backend,
         ProxyProcess(config_for(backend.address)) as proxy,
     ):
         fault = upload(proxy, backend, size)
