@@ -7,6 +7,7 @@ import stat
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
@@ -18,10 +19,12 @@ class ThreadedWriter:
     """Writes to a pipe, a terminal or a socket, whose readers may stall, without holding up its caller.
 
     :param stream: a text stream.
+    :param ours: close it at the end.
     """
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, ours: bool = False) -> None:
         self._stream = stream
+        self._ours = ours
         self._queue: SimpleQueue[str | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="txproxy log", daemon=True)
         self._thread.start()
@@ -39,7 +42,7 @@ class ThreadedWriter:
         """Do nothing: the thread flushes after each batch."""
 
     def close(self) -> None:
-        """Write what waits, as long as its reader takes it within two seconds; the stream stays open."""
+        """Write what waits, as long as its reader takes it within two seconds."""
         self._queue.put(None)
         self._thread.join(2)
 
@@ -51,6 +54,9 @@ class ThreadedWriter:
             except (OSError, ValueError):
                 # The reader is gone: the rest is taken and thrown away, for nobody can see it.
                 continue
+        if self._ours:
+            with suppress(OSError, ValueError):
+                self._stream.close()
 
 
 def open_for_appending(path: str) -> Any:
@@ -100,7 +106,7 @@ def blocking_apart(stream: Any, ours: bool) -> Any:
     :param ours: close it at the end.
     """
     if not _is_regular(stream):
-        return ThreadedWriter(stream)
+        return ThreadedWriter(stream, ours)
     return stream if ours else KeptOpen(stream)
 
 

@@ -115,7 +115,7 @@ class Forward:
     def upstream_failed(self, exchange: Exchange, error: ProxyError, reused: bool, begun: bool) -> None:
         """Decide what a failure means for the client.
 
-        :param reused: the connection had carried a request before.
+        :param reused: the connection had been idle.
         :param begun: at least one byte of a reply had come.
         """
         try:

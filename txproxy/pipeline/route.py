@@ -20,7 +20,7 @@ class RequestFacts(NamedTuple):
 
     method: str
     target: str
-    """As it was sent, query included."""
+    """Origin-form or ``*``, query included."""
     path: str
     """The normal form of the path."""
     host: str

@@ -18,7 +18,7 @@ class Failure(NamedTuple):
     tries: int
     """Backends tried so far, this one included."""
     reused: bool
-    """The connection had carried a request before: it may have been closed while it was idle."""
+    """The connection had been idle: the backend may have closed it meanwhile."""
     reply_begun: bool
     """At least one byte of a reply had come."""
     body_held: bool

@@ -32,7 +32,8 @@ class RequestHead:
     ) -> None:
         self.method = method
         self.target = target
-        """Origin-form or ``*``, byte for byte as it goes upstream unless a route rewrites it."""
+        """Origin-form or ``*``, as it goes upstream unless a route rewrites it: byte for byte, but for bytes above
+        0x7F, which are escaped."""
         self.minor = minor
         """Minor version of HTTP/1 that the client speaks."""
         self.fields = fields
