@@ -9,6 +9,7 @@ application: a message that is logged with C{twisted.python.log} from within C{d
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 from twisted.internet.error import ConnectionFdescWentAway
@@ -28,7 +29,14 @@ _DISCONNECTED = EPOLLHUP | EPOLLERR
 
 
 class DirectEPollReactor(EPollReactor):
-    """An C{EPollReactor} that calls C{doRead} and C{doWrite} without a detour and treats failures as stock does."""
+    """
+    An C{EPollReactor} that calls C{doRead} and C{doWrite} without a detour and treats failures as stock does.
+
+    Its time is the monotonic clock's: stock's follows the wall clock, so that every timeout and check of a backend
+    stands still for as long as somebody sets that back.
+    """
+
+    seconds = staticmethod(time.monotonic)
 
     def doPoll(self, timeout: float | None) -> None:
         """
