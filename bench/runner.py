@@ -11,9 +11,11 @@ from pathlib import Path
 from bench.bodies import Download, Upload
 from bench.bulk import BulkError
 from bench.client import ReplyError
+from bench.drill import Drill
 from bench.fleet import Fleet, StartError
 from bench.latency import Latency
 from bench.machine import Machine
+from bench.picks import Picks
 from bench.proxies import Proxy, RunningProxy, start_bulk_backend, start_proxy, start_small_backend
 from bench.requests import Browser, Differing, KeepAlive, NewConnection
 from bench.scenario import Bench, Sample, Scenario, Settings
@@ -30,6 +32,8 @@ SCENARIOS: tuple[Scenario, ...] = (
     Latency(),
     IdleCpu(),
     Rss(),
+    Drill(),
+    Picks(),
 )
 
 Say = Callable[[str], None]
@@ -138,6 +142,8 @@ class Runner:
             if column.key in sample.values
         )
         self._say(f"round {number + 1}  {proxy.name:<18} {shown}")
+        for note in sample.notes:
+            self._say(f"   {note}")
         for warning in sample.warnings:
             self._say(f"   warning: {warning}")
         for problem in sample.errors:

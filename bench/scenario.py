@@ -59,11 +59,13 @@ class Sample:
 
     :ivar errors: why the figures are not valid; empty if they are.
     :ivar warnings: what limits their meaning.
+    :ivar notes: further lines for the reader.
     """
 
     values: dict[str, float] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
