@@ -158,9 +158,9 @@ def _not_yet(path: str) -> str | None:
     for row in NOT_YET:
         pattern = row.pattern.removesuffix(".*") if path and row.pattern == f"{path}.*" else row.pattern
         if pattern == path:
-            if row.refuse in (present, on):
-                return ""
-            return f"Served so far: {row.served}." if row.served else "Not all of it is served yet."
+            if row.served:
+                return f"Served so far: {row.served}."
+            return "" if row.refuse in (present, on) else "Not all of it is served yet."
     return None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from zlib import crc32
 
-from txproxy.pipeline.route import RequestFacts
+from txproxy.policy.facts import RequestFacts
 
 BACKENDS = {"stable": 9001, "next": 9002, "mobile": 9003}
 SHARE_OF_NEXT = float(os.environ.get("SHARE_OF_NEXT", "0.1"))

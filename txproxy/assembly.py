@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from txproxy.config.address import bracketed, parse_address
-from txproxy.config.cluster_model import Cluster as ClusterSettings
+from txproxy.cluster_assembly import ClusterMaker
 from txproxy.config.model import Config, Listener
 from txproxy.config.route_model import HeaderRules
 from txproxy.config.route_model import Route as RouteSettings
 from txproxy.downstream.moments import HttpDate, RequestIds
 from txproxy.downstream.site import Gate, ListenerSettings, Site, SiteTools
-from txproxy.net.reactor import EagerReactor
 from txproxy.observe.access_log import AccessLog, CombinedFormatter, JsonFormatter
 from txproxy.observe.counters import Counters
 from txproxy.observe.ending import Ending
 from txproxy.observe.exchange_debug import log_exchange
 from txproxy.observe.log_files import opener
 from txproxy.pipeline.catalogue import make_chain
+from txproxy.pipeline.forward import ForwardTools
 from txproxy.pipeline.route import Route, Router, RouteRules
 from txproxy.policy.addresses import TrustedPeers
 from txproxy.policy.deadlines import Deadlines
 from txproxy.policy.routing import Match, RouteTable
-from txproxy.upstream.backend import Backend, BackendIdentity
 from txproxy.upstream.cluster import Cluster
-from txproxy.upstream.connector import Connector, Endpoint
-from txproxy.upstream.http1 import UpstreamConnection
-from txproxy.upstream.pool import PoolLimits
-from txproxy.upstream.tools import UpstreamTimeouts, UpstreamTools
+from txproxy.upstream.roster import Roster
+from txproxy.upstream.tools import UpstreamTools
 from txproxy.wire.fields import FieldTokenizer
 from txproxy.wire.forwarding import NO_REPLY_RULES, PLAIN_RULES, ReplyRules, RequestRules
 from txproxy.wire.limits import HeadLimits
@@ -46,6 +43,8 @@ class Assembled:
     sites: dict[str, Site]
     """By the listener's name."""
     clusters: dict[str, Cluster]
+    rosters: dict[str, Roster]
+    """Who belongs to each cluster, and the calls that change it."""
     routes: list[Route]
     deadlines: Deadlines
     counters: Counters
@@ -53,31 +52,49 @@ class Assembled:
     access_log: AccessLog | None
     ending: Ending
 
+    def start(self) -> None:
+        """Begin to check backends and to resolve their names."""
+        for roster in self.rosters.values():
+            roster.start()
+
+    def stop(self) -> None:
+        """Check and resolve nothing more, and keep no connection to a backend."""
+        for roster in self.rosters.values():
+            roster.stop()
+
 
 @dataclass(slots=True)
 class Clocks:
-    """Where the time comes from; tests give their own."""
+    """Where time and chance come from; tests give their own."""
 
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
+    random: Callable[[], float] = random.random
 
 
 def assemble(
-    config: Config, functions: Mapping[str, Callable[..., Any]], reactor: Any, clocks: Clocks | None = None
+    config: Config,
+    functions: Mapping[str, Callable[..., Any]],
+    reactor: Any,
+    clocks: Clocks | None = None,
+    resolver: Any = None,
 ) -> Assembled:
     """Join everything that a configuration asks for; nothing listens or connects yet.
 
     :param functions: users' functions by the reference that the configuration has for them.
-    :param reactor: provides IReactorTCP, IReactorUNIX and IReactorTime.
-    :raises OSError: if the access log cannot be opened.
+    :param reactor: provides IReactorTCP, IReactorUNIX, IReactorUDP and IReactorTime.
+    :param resolver: resolves the names of backends; one that asks the DNS if omitted.
+    :raises OSError: if the access log cannot be opened, or a file of certificates.
     """
     clocks = clocks or Clocks()
     counters = Counters()
     deadlines = Deadlines()
     upstream_tools = UpstreamTools(clocks.monotonic, deadlines, ReplyParser(FieldTokenizer()))
-    eager = EagerReactor(reactor)
-    clusters = {name: _cluster(name, settings, eager, upstream_tools) for name, settings in config.clusters.items()}
-    routes = [_route(settings, config, clusters, functions, clocks) for settings in config.routes]
+    maker = ClusterMaker(reactor, functions, upstream_tools, clocks, resolver)
+    rosters = {name: maker.make(name, settings) for name, settings in config.clusters.items()}
+    clusters = {name: roster.cluster for name, roster in rosters.items()}
+    forward_tools = ForwardTools(clocks.monotonic, reactor.callLater, clocks.random)
+    routes = [_route(settings, config, clusters, functions, forward_tools) for settings in config.routes]
     access_log = _access_log(config, clocks, counters)
     ending = Ending(reactor.callLater, counters, None if access_log is None else access_log.write, log_exchange)
     gate = Gate(config.proxy.max_connections, counters, clocks.monotonic)
@@ -97,9 +114,9 @@ def assemble(
             for settings, route in zip(config.routes, routes, strict=True)
             if not settings.listeners or listener.name in settings.listeners
         )
-        router = Router(table, "http", listener.name)
+        router = Router(table)
         sites[listener.name] = Site(_listener_settings(listener, config), router, tools, gate, trusted, ending.ended)
-    return Assembled(config, sites, clusters, routes, deadlines, counters, gate, access_log, ending)
+    return Assembled(config, sites, clusters, rosters, routes, deadlines, counters, gate, access_log, ending)
 
 
 def _access_log(config: Config, clocks: Clocks, counters: Counters) -> AccessLog | None:
@@ -142,7 +159,7 @@ def _route(
     config: Config,
     clusters: Mapping[str, Cluster],
     functions: Mapping[str, Callable[..., Any]],
-    clocks: Clocks,
+    tools: ForwardTools,
 ) -> Route:
     rules = RouteRules(
         request=_request_rules(settings),
@@ -154,7 +171,7 @@ def _route(
     )
 
     def chain(route: Route) -> Any:
-        return make_chain(route, settings, config, clocks.monotonic)
+        return make_chain(route, settings, config, tools)
 
     return Route(settings.name, rules, clusters, clusters.get(settings.cluster), chain)
 
@@ -181,32 +198,3 @@ def _reply_rules(headers: HeaderRules) -> ReplyRules:
         frozenset(name.lower().encode() for name in headers.remove), _fields(headers.set), _fields(headers.add)
     )
     return NO_REPLY_RULES if rules == NO_REPLY_RULES else rules
-
-
-def _cluster(name: str, settings: ClusterSettings, reactor: Any, tools: UpstreamTools) -> Cluster:
-    pool = settings.pool
-    timeouts = UpstreamTimeouts(
-        settings.timeouts.first_byte_s,
-        settings.timeouts.between_bytes_s,
-        settings.timeouts.stream_s,
-        pool.idle_timeout_s,
-    )
-    backends = []
-    for each in settings.backends:
-        address = parse_address(each.address)
-        most = min(pool.max_connections, each.max_connections or pool.max_connections)
-        limits = PoolLimits(
-            most, pool.max_idle, pool.max_requests, pool.max_age_s, pool.queue, pool.queue_timeout_s, pool.when_full
-        )
-        host = address.host if address.kind == "tcp" else "localhost"
-        host_field = bracketed(host) if address.port in (0, 80) else f"{bracketed(host)}:{address.port}"
-        endpoint = Endpoint(address.host, address.port, address.path)
-
-        def make_connector(backend: Backend, endpoint: Endpoint = endpoint) -> Connector:
-            return Connector(
-                reactor, endpoint, pool.connect_timeout_s, lambda: UpstreamConnection(backend, timeouts, tools)
-            )
-
-        identity = BackendIdentity(each.address, host_field.encode(), each.weight)
-        backends.append(Backend(identity, limits, make_connector, tools.clock, tools.deadlines))
-    return Cluster(name, backends, settings.retry.tries)

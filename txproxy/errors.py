@@ -31,6 +31,8 @@ class ProxyError(Exception):
     fault = Fault.US
     retryable = False
     """True if no backend can have acted on the request, so that any method may be tried elsewhere."""
+    resendable = False
+    """True if the backend may have acted on it but has answered nothing: an idempotent request may be sent again."""
     closes = False
     """True if the client connection cannot be used for another request (RFC 9112 section 9.6)."""
     sentence = "The proxy failed to handle this request."
@@ -207,11 +209,18 @@ class ReplyTimeout(UpstreamError):
 
     status = 504
     end_reason = "reply-timeout"
+    resendable = True
     sentence = "The backend did not answer in time."
 
 
 class BadReply(UpstreamError):
     """The backend's reply is malformed, or ended before its head was complete."""
+
+
+class NoReply(BadReply):
+    """The backend closed or reset the connection before the head of a reply was complete."""
+
+    resendable = True
 
 
 class ReplyCut(UpstreamError):
@@ -222,12 +231,19 @@ class ReplyCut(UpstreamError):
 
 
 class NoBackend(UpstreamError):
-    """No backend may be tried."""
+    """No backend may be tried: all are down and are not to be tried, or drained, or a circuit breaker is open.
+
+    :param detail: see the base class.
+    :param retry_after_s: seconds until that may have changed.
+    """
 
     status = 503
     end_reason = "no-backend"
-    retry_after_s = 5
     sentence = "No backend is available."
+
+    def __init__(self, detail: str = "", retry_after_s: int = 5) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
 
 
 class QueueFull(UpstreamError):

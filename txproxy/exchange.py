@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from txproxy.errors import ProxyError
+from txproxy.policy.facts import RequestFacts
 from txproxy.wire.messages import ReplyHead, RequestHead
 
 NOT_YET = -1.0
@@ -25,6 +26,8 @@ class Exchange:
         "body",
         "bytes_in",
         "bytes_out",
+        "candidates",
+        "choice",
         "client",
         "client_address",
         "cluster",
@@ -37,15 +40,19 @@ class Exchange:
         "forward",
         "head_sent",
         "id",
+        "interim_sent",
         "leased_at",
         "peer",
         "reply",
         "replied_at",
         "request",
+        "resent",
+        "retry_refused",
         "route",
         "server",
         "started_at",
         "status",
+        "tried_at",
         "tries",
     )
 
@@ -58,6 +65,8 @@ class Exchange:
         """When the first byte of the request had come."""
         self.connect_at = NOT_YET
         """When it stopped waiting for a place: a connection was leased or began to be made."""
+        self.tried_at = NOT_YET
+        """When the last backend was chosen for it."""
         self.leased_at = NOT_YET
         """When it had a connection to a backend."""
         self.replied_at = NOT_YET
@@ -85,12 +94,23 @@ class Exchange:
         self.bytes_out = 0
         """Content of the reply's body that was given to the client's transport, without its framing."""
         self.tries = 0
-        """Backends that were tried."""
+        """How often it was sent, or was to be sent, to a backend; an idle connection that was dead does not count."""
         self.backends_tried: tuple[Any, ...] = ()
+        """One for each try."""
+        self.candidates: Any = None
+        """Iterator over the backends that may be tried next, in the order of the cluster's policy."""
+        self.choice = ""
+        """Why the first backend was chosen, if not by the policy's order."""
+        self.resent = 0
+        """Tries that were made although a backend may have acted on the request before."""
+        self.retry_refused = ""
+        """Why a failed try was not followed by another; empty if there was nothing to refuse."""
         self.connection_replaced = False
         """An idle connection turned out to be dead and the request was sent again on a new one."""
         self.head_sent = False
         """The head of the final reply was given to the client's transport: no other reply can be sent."""
+        self.interim_sent = False
+        """An interim reply was given to the client's transport."""
         self.error: ProxyError | None = None
         self.end_reason = ""
         """Why it ended; ``ok`` if all went well."""
@@ -118,9 +138,24 @@ class Exchange:
             return connect - start, leased - connect, end - leased, 0.0, total
         return connect - start, leased - connect, replied - leased, end - replied, total
 
+    def backend_names(self) -> str:
+        """Return the backends that were tried, in turn, with commas between them; empty if there is none."""
+        return ",".join([backend.name for backend in self.backends_tried])
+
     def __repr__(self) -> str:
         state = f"ended {self.end_reason}" if self.ended else f"status {self.status}, tries {self.tries}"
         return f"<Exchange {self.id.decode('latin-1')} {state}>"
+
+
+def facts_of(exchange: Exchange) -> RequestFacts:
+    """Return what policies and users' functions are told about an exchange's request; its head has come."""
+    client = exchange.client
+    return RequestFacts(
+        exchange.request,  # type: ignore[arg-type]
+        exchange.client_address,
+        client.hop.scheme.decode("ascii"),
+        client.settings.name,
+    )
 
 
 class Reply:

@@ -70,7 +70,7 @@ def _add_quick_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-P", "--backend-port", type=int, metavar="N", help="port of backends that name none (8081)")
     parser.add_argument("--mode", help="http or tcp (http)")
-    parser.add_argument("--balance", metavar="NAME", help="how backends are chosen (round_robin)")
+    parser.add_argument("--balance", metavar="NAME", help="round_robin, p2c ... or MODULE:FUNCTION (round_robin)")
     parser.add_argument("--log-level", metavar="LEVEL", help="debug, info, warn or error (info)")
     parser.add_argument("--log-file", metavar="FILE", help="application log, instead of standard error")
 
@@ -111,6 +111,7 @@ def _serve(service: Any, reactor: Any, pidfile: str | None) -> int:
     from twisted.internet.error import CannotListenError
 
     from txproxy.application_log import start_logging
+    from txproxy.config.problems import ConfigError
 
     try:
         if pidfile:
@@ -119,7 +120,7 @@ def _serve(service: Any, reactor: Any, pidfile: str | None) -> int:
         service.log_file = start_logging(service.config.log.path)
         service.privilegedStartService()
         service.startService()
-    except (CannotListenError, OSError) as error:
+    except (CannotListenError, ConfigError, OSError) as error:
         print(f"txproxy: {error}", file=sys.stderr)
         return 1
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)

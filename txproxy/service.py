@@ -17,13 +17,15 @@ from txproxy.config.address import parse_address
 from txproxy.config.load import Loaded, load_file
 from txproxy.config.model import Config
 from txproxy.config.problems import ConfigError, Problem
-from txproxy.config.quick import quick_config
+from txproxy.config.quick import load_quick
+from txproxy.config.values import BALANCERS
 from txproxy.downstream.site import Site
 from txproxy.errors import ShuttingDown
 from txproxy.net.limits import raise_descriptor_limit
 from txproxy.net.reactor import EagerReactor
 from txproxy.observe.log import Logger, set_level
 from txproxy.signals import Signals
+from txproxy.upstream.roster import Roster
 
 log = Logger()
 
@@ -62,6 +64,14 @@ class ProxyService(Service):
         self.when_listening: Callable[[str], None] | None = None
         """Told the URL of the first listener once it accepts."""
 
+    @property
+    def clusters(self) -> Mapping[str, Roster]:
+        """The clusters by name, to ask for their backends' state and to change them while they serve.
+
+        Empty while the service is not running. See ``txproxy.upstream.roster.Roster``.
+        """
+        return {} if self.assembled is None else self.assembled.rosters
+
     def privilegedStartService(self) -> None:
         """Bind the ports, while the process may still be allowed to."""
         self._listen()
@@ -81,6 +91,7 @@ class ProxyService(Service):
         self._ticker = LoopingCall(self._tick, assembled)
         self._ticker.clock = self._reactor
         self._ticker.start(assembled.deadlines.tick_s, now=False)
+        assembled.start()
         self._announce(assembled)
 
     def _listen(self) -> None:
@@ -129,8 +140,8 @@ class ProxyService(Service):
                 path=settings.path,
                 target=settings.cluster or settings.choose,
             )
-        for cluster in assembled.clusters.values():
-            log.info("cluster {name}: {count} backends", name=cluster.name, count=len(cluster.backends))
+        for name, cluster in self.config.clusters.items():
+            log.info("cluster {name}: {count} backends", name=name, count=len(cluster.backends))
         log.info("txproxy is ready")
         if self.when_listening is not None:
             self.when_listening(f"http://{_reachable(self.ports[self.config.listeners[0].name])}")
@@ -192,7 +203,7 @@ class ProxyService(Service):
         for cluster in assembled.clusters.values():
             for backend in cluster.backends:
                 log.info("backend {name}: {pool}", name=backend.name, pool=backend.pool.summary())
-                backend.close()
+        assembled.stop()
         assembled.ending.stop()
         log.info("stopped: {summary}", summary=assembled.counters.summary())
         if assembled.access_log is not None:
@@ -267,7 +278,12 @@ class Options(usage.Options):
         ("port", "p", None, "Port to listen on; 0 for any free one. [default: 8080]", int),
         ("backend-port", "P", None, "Port of backends that name none. [default: 8081]", int),
         ("mode", None, None, "http, or tcp to pass bytes through. [default: http]"),
-        ("balance", None, None, "How backends are chosen. [default: round_robin]"),
+        (
+            "balance",
+            None,
+            None,
+            f"How backends are chosen: {', '.join(BALANCERS)} or MODULE:FUNCTION. [default: round_robin]",
+        ),
         ("log-level", None, None, "debug, info, warn or error. [default: info]"),
         ("log-file", None, None, "File that the application log goes to as well."),
     )
@@ -307,7 +323,7 @@ _QUICK = {
     "log-level": "log_level",
     "log-file": "log_file",
 }
-"""Flags of the quick mode, and what ``quick_config`` calls them."""
+"""Flags of the quick mode, and what ``load_quick`` calls them."""
 
 
 def configure(options: Mapping[str, Any]) -> tuple[Config, dict[str, Callable[..., Any]]]:
@@ -323,7 +339,8 @@ def configure(options: Mapping[str, Any]) -> tuple[Config, dict[str, Callable[..
             raise ConfigError(tuple(places))
         loaded = load_file(options["config"])
         return loaded.config, dict(loaded.functions)
-    return quick_config(**{_QUICK[flag]: value for flag, value in given.items()}), {}
+    loaded = load_quick(**{_QUICK[flag]: value for flag, value in given.items()})
+    return loaded.config, dict(loaded.functions)
 
 
 _NOT_WITH_A_FILE = "stands in the file if there is one (-c)"
@@ -375,5 +392,5 @@ class _Command(MultiService):
         """Bind the ports."""
         try:
             super().privilegedStartService()
-        except (CannotListenError, OSError) as error:
+        except (CannotListenError, ConfigError, OSError) as error:
             raise SystemExit(f"txproxy: {error}") from None

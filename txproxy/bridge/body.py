@@ -45,6 +45,10 @@ class RequestBody:
         """Whether all that has come is still held, so that it can be sent from the start."""
         return self._kept is not None
 
+    def keep_at_most(self, kept_bytes: int) -> None:
+        """Change how much is kept, before the body has a backend."""
+        self._kept_bytes = kept_bytes
+
     def write(self, data: bytes) -> None:
         """Take content from the client; it is not empty."""
         self.received += len(data)

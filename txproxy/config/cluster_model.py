@@ -45,19 +45,33 @@ class Backend(Section):
 class Health(Section):
     """Active health checks. Without this section a cluster has passive checks only."""
 
-    type: Probe = Field(default="http", description='"http", "tcp", "tls", or a Python function as MODULE:FUNCTION.')
-    path: Target = Field(default="/health", description="Path and query that an http check asks for.")
+    type: Probe = Field(
+        default="http",
+        description='"http": a GET; "tcp": a connection; "tls": a handshake; or MODULE:FUNCTION, a Python function of '
+        "the target (name, hosts, port, path) that returns True if it is healthy, False or a reason if not, or "
+        "a Deferred or coroutine of either.",
+    )
+    path: Target = Field(default="/health", description="Path and query that an http check asks for by GET.")
     host: OptionalHostWithPort = Field(
         default="", description="Host that an http check sends; empty: the backend's address."
     )
     headers: RuleFields = Field(default_factory=dict, description="Further fields that an http check sends.")
     statuses: Array[Statuses] = Field(
-        default=("200-399",), description='Statuses that count as healthy, as "200" or "200-399".', min_length=1
+        default=("200-399",),
+        description='Statuses that count as healthy for an http check, as "200" or "200-399".',
+        min_length=1,
     )
-    body: str = Field(default="", description="Text that the reply's body must contain; empty: any body.")
+    body: str = Field(
+        default="",
+        description="Text that the first 65536 bytes of the body must contain in an http check; empty: any body.",
+    )
     interval_s: Seconds = Field(default=5.0, description="Seconds between two checks of a backend.")
     jitter: Ratio = Field(default=0.2, description="Part of interval_s by which checks are spread at random, 0 to 1.")
-    timeout_s: Seconds = Field(default=2.0, description="Seconds after which a check has failed.")
+    timeout_s: Seconds = Field(
+        default=2.0,
+        description="Seconds after which a check has failed, connecting included; it may be above interval_s: "
+        "a backend has one check at a time.",
+    )
     fall: Count = Field(default=3, description="Failures in a row that take a backend down.")
     rise: Count = Field(default=2, description="Successes in a row that bring it up; they end a passive ejection too.")
     max_response_s: SecondsOrZero = Field(
@@ -77,19 +91,24 @@ class Passive(Section):
     )
     max_ejection_s: Seconds = Field(default=300.0, description="Seconds above which an ejection does not grow.")
     max_ejected: Ratio = Field(
-        default=0.5, description="Part of the backends, 0 to 1, that may be ejected at once; the last is never."
+        default=0.5, description="Part of the backends, 0 to 1, that may be ejected at once, the last never; 0: none."
     )
 
 
 class Breaker(Section):
-    """Circuit breaker of the whole cluster."""
+    """Circuit breaker of the whole cluster: while it is open, requests are answered with 503 at once."""
 
-    error_rate: Ratio = Field(default=0.0, description="Part of failing requests, 0 to 1, at which it opens; 0: never.")
+    error_rate: Ratio = Field(
+        default=0.0,
+        description="Part of failing requests, 0 to 1, at which it opens, once window_s has seen 10; 0: never.",
+    )
     window_s: Seconds = Field(default=10.0, description="Seconds over which error_rate is measured.")
     open_s: Seconds = Field(
         default=10.0, description="Seconds that it stays open before it lets a trial request through."
     )
-    max_pending: CountOrZero = Field(default=0, description="Requests that may wait for a reply at once; 0: no limit.")
+    max_pending: CountOrZero = Field(
+        default=0, description="Requests of the cluster that may be under way at once; 0: no limit."
+    )
 
 
 class Pool(Section):
@@ -121,15 +140,23 @@ class Retry(Section):
         default=3, description="Tries in all, on different backends, if connecting fails; 1: no retry."
     )
     idempotent_tries: Count = Field(
-        default=2, description="Tries in all of an idempotent request after a reset or timeout; 1: no retry."
+        default=2,
+        description="Tries in all of an idempotent request after a reset or timeout, counted apart from tries; "
+        "1: no retry.",
     )
-    budget: Ratio = Field(default=0.2, description="Part of all requests, 0 to 1, that may be retries after a reset.")
-    min_per_s: CountOrZero = Field(default=3, description="Retries per second that are allowed whatever the budget.")
+    budget: Ratio = Field(
+        default=0.2,
+        description="Part of the requests of 10 s, 0 to 1, that may be retries after a reset or timeout.",
+    )
+    min_per_s: CountOrZero = Field(
+        default=3, description="Retries per second, over 10 s, that are allowed whatever the budget."
+    )
     backoff_min_ms: Milliseconds = Field(default=25.0, description="Milliseconds of the shortest wait before a retry.")
     backoff_max_ms: Milliseconds = Field(default=250.0, description="Milliseconds of the longest wait before a retry.")
     body_bytes: SizeOrZero = Field(
         default=65536,
-        description="Bytes of a request body that are kept to be sent again; a longer one is not retried.",
+        description="Bytes of a request body that are kept to be sent again; a request whose longer body has begun "
+        "to go out is not retried. 0: nothing is kept.",
     )
 
 
@@ -165,18 +192,27 @@ class Cluster(Section):
 
     balance: Balancer = Field(
         default="round_robin",
-        description="round_robin, weighted_round_robin, least_connections, ip_hash, random, p2c, ewma, ring_hash, "
-        "or a Python function as MODULE:FUNCTION.",
+        description="round_robin (weighted_round_robin is the same), least_connections, ip_hash, random, p2c, ewma, "
+        "ring_hash, or MODULE:FUNCTION, a Python function (candidates, request, now, random) that yields candidates, "
+        "best first; a class is called once per cluster to get one.",
     )
     hash_key: HashKey = Field(
-        default="client", description='What ring_hash hashes: "client", "uri", "header:NAME" or "cookie:NAME".'
+        default="client",
+        description='What ring_hash hashes: "client" (address), "uri" (target with query), "header:NAME" or '
+        '"cookie:NAME"; where that is missing, the client.',
     )
-    sticky: OptionalToken = Field(default="", description="Name of a signed cookie that keeps a client at a backend.")
+    sticky: OptionalToken = Field(
+        default="",
+        description="Name of a signed cookie that keeps a client at a backend; empty: none. The environment variable "
+        "TXPROXY_STICKY_KEY has the key; without it one is made at each start, and clients may move.",
+    )
     protocol: Literal["http1", "h2"] = Field(
         default="http1", description='Protocol towards the backends: "http1" or "h2".'
     )
     panic: bool = Field(
-        default=True, description="Whether backends are tried although all are down; else 503 is answered at once."
+        default=True,
+        description="Whether backends are tried although all are down, the one that failed last first; "
+        "else 503 is answered at once.",
     )
     backends: Array[Backend] = Field(description="The servers; at least one.", min_length=1)
     dns_min_ttl_s: Seconds = Field(default=1.0, description="Seconds that an answer of the DNS is used at least.")

@@ -10,6 +10,7 @@ from typing import Any
 
 from txproxy.config.documents import Document, Reader
 from txproxy.config.expand import Expander, plain
+from txproxy.config.files import check_files
 from txproxy.config.functions import FunctionError, resolve_function
 from txproxy.config.model import Config
 from txproxy.config.problems import ConfigError, Finding, KeyPath, Place, Problem, format_path, locate, starts_with
@@ -127,6 +128,7 @@ class _Checks:
         wrong_paths = {finding.path for finding in wrong}
         # A name that is not there may stand in a file that could not be read.
         others = check_references(self._raw) if self._reader.is_complete else []
+        others += check_files(self._raw)
         others = [finding for finding in others if finding.path not in wrong_paths]
         stopped = [finding.path for finding in stops]
         findings = [*stops, *(finding for finding in [*wrong, *others] if not _is_beneath(finding.path, stopped))]

@@ -6,8 +6,7 @@ import ipaddress
 from collections.abc import Sequence
 
 from txproxy.config.expand import escape
-from txproxy.config.load import load_data
-from txproxy.config.model import Config
+from txproxy.config.load import Loaded, load_data
 from txproxy.config.problems import ConfigError, Problem, allowed, shown
 
 _FILE = "command line"
@@ -23,7 +22,7 @@ _FLAGS = (
 """Flags by the beginning of the key paths that they set; the first that fits."""
 
 
-def quick_config(
+def load_quick(
     listen: str = "0.0.0.0",
     port: int = 8080,
     backends: Sequence[str] = ("127.0.0.1",),
@@ -32,15 +31,15 @@ def quick_config(
     balance: str = "round_robin",
     log_level: str = "info",
     log_file: str = "-",
-) -> Config:
-    """Return the configuration of a forwarder from one listener to some backends.
+) -> Loaded:
+    """Return the configuration of a forwarder from one listener to some backends, with the function it may name.
 
     :param listen: address to listen on, IPv6 with or without brackets, or ``unix:/path``.
     :param port: port to listen on, 0 for any free one.
     :param backends: ``HOST``, ``HOST:PORT``, IPv6 with or without brackets, or ``unix:/path``; at least one.
     :param backend_port: port of the backends that are given without one.
     :param mode: ``http`` or ``tcp``.
-    :param balance: name of the balancing policy.
+    :param balance: name of a balancing policy, or ``MODULE:FUNCTION`` for one in Python.
     :param log_level: lowest level of the application log.
     :param log_file: file of the application log; ``-``: standard error.
     :raises ConfigError: a flag has a value that is not allowed; the path of the problem is the flag.
@@ -77,12 +76,12 @@ def quick_config(
         data["route"] = [{"name": _NAME, "cluster": _NAME}]
     try:
         # No variables: the shell has expanded what stands on a command line already.
-        config = load_data(data, _FILE, {}).config
+        loaded = load_data(data, _FILE, {})
     except ConfigError as error:
         problems += _by_flag(error.problems)
     if problems:
         raise ConfigError(problems)
-    return config
+    return loaded
 
 
 def _with_port(host: str, port: int) -> str:

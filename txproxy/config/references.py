@@ -8,19 +8,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from txproxy.config.address import parse_address
-from txproxy.config.problems import Finding, KeyPath, allowed, shown
-from txproxy.config.support import matches
-from txproxy.config.values import is_reference
-
-Raw = Mapping[str, object]
+from txproxy.config.problems import Finding, KeyPath, allowed, format_path, shown
+from txproxy.config.support import Raw, matches
+from txproxy.config.validate import section_at
+from txproxy.config.values import BALANCERS, PROBES, is_reference
 
 _ORDERED = (
     ("cluster.*", "dns_min_ttl_s", "dns_max_ttl_s"),
+    ("cluster.*.health", "max_response_s", "timeout_s"),
     ("cluster.*.passive", "ejection_s", "max_ejection_s"),
+    ("cluster.*.pool", "min_idle", "max_idle"),
+    ("cluster.*.pool", "min_idle", "max_connections"),
     ("cluster.*.retry", "backoff_min_ms", "backoff_max_ms"),
     ("tls.*", "min_version", "max_version"),
 )
-"""Keys of a table of which the first must not be above the second, where both are given."""
+"""Keys of a table of which the first must not be above the second; a default counts where one is not given."""
+
+_HTTP_CHECK_KEYS = ("path", "host", "headers", "statuses", "body")
+"""Keys of ``health`` that only a check by HTTP looks at."""
 
 _FUNCTIONS = ("route[*].choose", "cluster.*.balance", "cluster.*.health.type")
 
@@ -35,6 +40,7 @@ def check_references(raw: Raw) -> list[Finding]:
         *_routes(raw),
         *_admin(raw),
         *_tls(raw),
+        *_clusters(raw),
         *_ordered(raw),
     ]
 
@@ -121,23 +127,73 @@ def _tls(raw: Raw) -> Iterator[Finding]:
                 yield Finding((*path, key), f"{key} needs {other}")
 
 
+def _clusters(raw: Raw) -> Iterator[Finding]:
+    for path, table in _tables(raw, "cluster.*"):
+        yield from _backends(path, table)
+        balance, hash_key = table.get("balance", BALANCERS[0]), table.get("hash_key")
+        if hash_key not in (None, "client") and balance != "ring_hash" and _is_word_or_reference(balance, BALANCERS):
+            yield Finding((*path, "hash_key"), 'only balance = "ring_hash" uses it (set that, or leave hash_key out)')
+    for path, table in _tables(raw, "cluster.*.health"):
+        kind = table.get("type", PROBES[0])
+        if kind != "http" and _is_word_or_reference(kind, PROBES):
+            for key in _HTTP_CHECK_KEYS:
+                if key in table and not _is_default(path, key, table[key]):
+                    yield Finding((*path, key), f'only a check of type "http" uses it, this one is {shown(kind)}')
+    for path, table in _tables(raw, "cluster.*.breaker"):
+        for key in ("window_s", "open_s"):
+            if key in table and "error_rate" not in table:
+                yield Finding((*path, key), f"{key} needs error_rate, which is 0 (never) unless it is set")
+
+
+def _backends(path: KeyPath, cluster: Raw) -> Iterator[Finding]:
+    backends = [(path + inner, table) for inner, table in _tables(cluster, "backends[*]")]
+    addresses = [((*inner, "address"), _comparable(table.get("address"))) for inner, table in backends]
+    yield from _distinct(addresses, "address", "give it a weight for a larger share")
+    if backends and all(table.get("backup") is True for _, table in backends):
+        yield Finding((*path, "backends"), "all of them are backups (at least one must not be: backup = false)")
+
+
 def _ordered(raw: Raw) -> Iterator[Finding]:
     for pattern, low_key, high_key in _ORDERED:
         for path, table in _tables(raw, pattern):
-            low, high = table.get(low_key), table.get(high_key)
+            low, high = (table.get(key, _default(path, key)) for key in (low_key, high_key))
             numbers = isinstance(low, int | float) and isinstance(high, int | float) and low > high
             texts = isinstance(low, str) and isinstance(high, str) and low > high
-            if numbers or texts:
-                yield Finding((*path, low_key), f"{shown(low)} is above {high_key} = {shown(high)}")
+            if not numbers and not texts:
+                continue
+            if low_key in table:
+                note = "" if high_key in table else " (its default)"
+                yield Finding((*path, low_key), f"{shown(low)} is above {high_key} = {shown(high)}{note}")
+            else:
+                yield Finding((*path, high_key), f"{shown(high)} is below {low_key} = {shown(low)} (its default)")
 
 
-def _distinct(names: Sequence[tuple[KeyPath, object]], what: str) -> Iterator[Finding]:
+def _default(path: KeyPath, key: str) -> object:
+    """Return the default of a key of the table at a path."""
+    section = section_at(path)
+    value = section.model_fields[key].get_default(call_default_factory=True) if section else None
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _is_default(path: KeyPath, key: str, value: object) -> bool:
+    default = _default(path, key)
+    return value == (list(default) if isinstance(value, list) and isinstance(default, tuple) else default)
+
+
+def _is_word_or_reference(value: object, words: Sequence[str]) -> bool:
+    """Tell whether a value is allowed at all; what follows from one that is not is not worth a line."""
+    return isinstance(value, str) and (value in words or is_reference(value))
+
+
+def _distinct(names: Sequence[tuple[KeyPath, object]], what: str, hint: str = "") -> Iterator[Finding]:
     first: dict[str, KeyPath] = {}
     for path, name in names:
         if not isinstance(name, str):
             continue
         if name in first:
-            yield Finding(path, f"{shown(name)} is the {what} of {first[name][0]}[{first[name][1]}] already")
+            other = format_path(first[name][:-1])
+            message = f"{shown(name)} is the {what} of {other} already"
+            yield Finding(path, f"{message} ({hint})" if hint else message)
         first.setdefault(name, path)
 
 

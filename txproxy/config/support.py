@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from txproxy.config.problems import Finding, KeyPath, format_path, shown
-from txproxy.config.values import BALANCERS, is_reference
 
+Raw = Mapping[str, object]
 Refuse = Callable[[object], bool]
 
 
@@ -34,10 +34,6 @@ def _several_workers(value: object) -> bool:
     return type(value) is int and value != 1
 
 
-def _other_balancer(value: object) -> bool:
-    return isinstance(value, str) and (value in BALANCERS[2:] or is_reference(value))
-
-
 def _from_systemd(value: object) -> bool:
     return isinstance(value, str) and value.startswith("systemd:")
 
@@ -46,13 +42,26 @@ def _true_or_table(value: object) -> bool:
     return value is True or isinstance(value, Mapping)
 
 
+def _never(_raw: Raw, _path: KeyPath) -> bool:
+    return False
+
+
+def _has_tls_checks(raw: Raw, path: KeyPath) -> bool:
+    """Tell whether the cluster that a key is of has health checks by TLS, which are the first to use ``tls``."""
+    return any(found[1] == path[1] and value == "tls" for found, value in matches(raw, "cluster.*.health.type"))
+
+
 class _NotYet(NamedTuple):
     pattern: str
     """Key path with ``*`` for any key and ``[*]`` for any index."""
     refuse: Refuse = on
     served: str = ""
     """What can be written instead, for the message."""
+    unless: Callable[[Raw, KeyPath], bool] = _never
+    """Whether the key at a path is served nevertheless, for what else the configuration says."""
 
+
+_FOR_TLS_CHECKS = 'in a cluster with health.type = "tls"'
 
 NOT_YET = (
     _NotYet("proxy.workers", _several_workers, "1"),
@@ -78,32 +87,14 @@ NOT_YET = (
     _NotYet("route[*].upgrades"),
     _NotYet("route[*].connect"),
     _NotYet("route[*].cache", _true_or_table),
-    _NotYet("cluster.*.balance", _other_balancer, ", ".join(BALANCERS[:2])),
-    _NotYet("cluster.*.hash_key", present),
-    _NotYet("cluster.*.sticky"),
     _NotYet("cluster.*.protocol", words("h2"), "http1"),
-    _NotYet("cluster.*.panic", lambda value: value is False, "true"),
-    _NotYet("cluster.*.backends[*].backup"),
-    _NotYet("cluster.*.dns_min_ttl_s", present),
-    _NotYet("cluster.*.dns_max_ttl_s", present),
-    _NotYet("cluster.*.slow_start_s"),
     _NotYet("cluster.*.send_proxy_protocol"),
     _NotYet("cluster.*.tls.enabled"),
-    _NotYet("cluster.*.tls.verify", present),
-    _NotYet("cluster.*.tls.server_name"),
-    _NotYet("cluster.*.tls.ca"),
+    _NotYet("cluster.*.tls.verify", present, _FOR_TLS_CHECKS, unless=_has_tls_checks),
+    _NotYet("cluster.*.tls.server_name", on, _FOR_TLS_CHECKS, unless=_has_tls_checks),
+    _NotYet("cluster.*.tls.ca", on, _FOR_TLS_CHECKS, unless=_has_tls_checks),
     _NotYet("cluster.*.tls.client_chain"),
     _NotYet("cluster.*.tls.client_key"),
-    _NotYet("cluster.*.health", present),
-    _NotYet("cluster.*.passive", present),
-    _NotYet("cluster.*.breaker", present),
-    _NotYet("cluster.*.pool.min_idle"),
-    _NotYet("cluster.*.retry.idempotent_tries", present),
-    _NotYet("cluster.*.retry.budget", present),
-    _NotYet("cluster.*.retry.min_per_s", present),
-    _NotYet("cluster.*.retry.backoff_min_ms", present),
-    _NotYet("cluster.*.retry.backoff_max_ms", present),
-    _NotYet("cluster.*.retry.body_bytes", present),
     _NotYet("cluster.*.timeouts.tunnel_idle_s", present),
     _NotYet("cluster.*.timeouts.tunnel_max_s"),
     _NotYet("cache", present),
@@ -111,7 +102,7 @@ NOT_YET = (
 )
 
 
-def check_support(raw: Mapping[str, object]) -> list[Finding]:
+def check_support(raw: Raw) -> list[Finding]:
     """Return a finding for every key whose value asks for something that nothing serves yet.
 
     :param raw: the configuration in the shape of TOML, of any types.
@@ -120,7 +111,7 @@ def check_support(raw: Mapping[str, object]) -> list[Finding]:
         Finding(path, _message(path, value, row.served))
         for row in NOT_YET
         for path, value in matches(raw, row.pattern)
-        if row.refuse(value)
+        if row.refuse(value) and not row.unless(raw, path)
     ]
 
 

@@ -41,7 +41,8 @@ class Formatter(Protocol):
 class CombinedFormatter:
     """The combined format of Apache and nginx, then request id, backend, tries, timings and end reason.
 
-    The timings are queue, connect, first byte, transfer and total, in microseconds.
+    Backends that were tried in turn have commas between them. The timings are queue, connect, first byte, transfer and
+    total, in microseconds. If a try failed and no other followed, ``retry=`` and the reason stand last.
     """
 
     def __init__(self) -> None:
@@ -74,12 +75,12 @@ class CombinedFormatter:
             )
         backend = exchange.backend
         queue, connect, first, transfer, total = exchange.timings()
-        return '%s - - [%s] "%s" %s %s %d %d %d %d %d %d %s' % (  # noqa: UP031 - half the time of an f-string
+        entry = '%s - - [%s] "%s" %s %s %d %d %d %d %d %d %s' % (  # noqa: UP031 - half the time of an f-string
             exchange.client_address or "-",
             self._stamp,
             quoted.decode("ascii"),
             exchange.id.decode("ascii"),
-            "-" if backend is None else backend.name,
+            "-" if backend is None else backend.name if exchange.tries < 2 else exchange.backend_names(),
             exchange.tries,
             queue * 1e6 + 0.5,
             connect * 1e6 + 0.5,
@@ -88,10 +89,12 @@ class CombinedFormatter:
             total * 1e6 + 0.5,
             exchange.end_reason,
         )
+        refused = exchange.retry_refused
+        return f"{entry} retry={refused}" if refused else entry
 
 
 class JsonFormatter:
-    """One JSON object per line."""
+    """One JSON object per line; ``retry`` is there only if a failed try was not followed by another."""
 
     def __call__(self, exchange: Exchange, ended_at_wall_s: float) -> str:
         """Return the line, without its end. Bytes above 0x7F of what a client sent are shown as Latin-1."""
@@ -110,7 +113,7 @@ class JsonFormatter:
             "bytes_out": exchange.bytes_out,
             "route": exchange.route.name if exchange.route is not None else None,
             "cluster": exchange.cluster.name if exchange.cluster is not None else None,
-            "backend": exchange.backend.name if exchange.backend is not None else None,
+            "backend": exchange.backend_names() or None,
             "tries": exchange.tries,
             "cache": None,
             "queue_ms": queue,
@@ -124,6 +127,8 @@ class JsonFormatter:
             "user_agent": _text(known[b"user-agent"]) if b"user-agent" in known else None,
             "referer": _text(known[b"referer"]) if b"referer" in known else None,
         }
+        if exchange.retry_refused:
+            fields["retry"] = exchange.retry_refused
         return json.dumps(fields, separators=(",", ":"))
 
 

@@ -14,7 +14,7 @@ def log_exchange(exchange: Exchange) -> None:
     queue, connect, first, transfer, total = (round(phase * 1e3, 3) for phase in exchange.timings())
     log.debug(
         "exchange {id}: {asked} from {client}: route {route}, cluster {cluster}, "
-        "backend {backend} (tried in turn: {tried}), "
+        "backend {backend} (chosen by: {choice}; tried in turn: {tried}; not tried again: {refused}), "
         "status {status}, {bytes_in} bytes in, {bytes_out} bytes out; queue {queue} ms, connect {connect} ms, "
         "first byte {first} ms, transfer {transfer} ms, total {total} ms; end {end}: {detail}",
         id=exchange.id.decode("latin-1"),
@@ -23,7 +23,9 @@ def log_exchange(exchange: Exchange) -> None:
         route=getattr(exchange.route, "name", None),
         cluster=getattr(exchange.cluster, "name", None),
         backend=getattr(exchange.backend, "name", None),
-        tried=", ".join(backend.name for backend in exchange.backends_tried) or "none",
+        tried=exchange.backend_names() or "none",
+        choice="-" if exchange.cluster is None else exchange.choice or exchange.cluster.settings.balance,
+        refused=exchange.retry_refused or "-",
         status=exchange.status,
         bytes_in=exchange.bytes_in,
         bytes_out=exchange.bytes_out,

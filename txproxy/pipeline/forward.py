@@ -3,46 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.python.failure import Failure
 
-from txproxy.errors import ProxyError
+from txproxy.errors import NoReply, ProxyError
 from txproxy.exchange import NOT_YET, Exchange
 from txproxy.pipeline import chain as chains
 from txproxy.policy import retries
 from txproxy.wire.forwarding import write_request_head
 from txproxy.wire.messages import ReplyHead
 
+_UNAVAILABLE = 501
+"""Statuses above it may say that the backend cannot serve."""
+
+
+class ForwardTools(NamedTuple):
+    """What the forwarding stages of all routes share."""
+
+    clock: Callable[[], float]
+    """The monotonic clock, in seconds."""
+    call_later: Callable[..., Any]
+    """The reactor's."""
+    random: Callable[[], float]
+    """Numbers from 0 to 1."""
+
 
 class Forward:
     """Forwards the exchanges of one route. It keeps nothing of an exchange but what stands in the exchange itself.
 
     :param route: whose rules apply.
-    :param clock: the monotonic clock, in seconds.
+    :param tools: see there.
     """
 
-    def __init__(self, route: Any, clock: Callable[[], float]) -> None:
+    def __init__(self, route: Any, tools: ForwardTools) -> None:
         self._route = route
-        self._clock = clock
+        self._clock = tools.clock
+        self._call_later = tools.call_later
+        self._random = tools.random
 
     def start(self, exchange: Exchange) -> None:
         """Take an exchange to the backend whose turn it is."""
         exchange.forward = self
+        if exchange.body is not None:
+            exchange.body.keep_at_most(exchange.cluster.settings.retry.body_bytes)
+        self._begin(exchange, True)
+
+    def start_again(self, exchange: Exchange) -> None:
+        """Take an exchange to a backend: it has waited until something was known of them, or long enough."""
+        self._begin(exchange, False)
+
+    def _begin(self, exchange: Exchange, may_wait: bool) -> None:
+        now = self._clock()
         try:
-            self._try(exchange, exchange.cluster.pick(), False)
+            backend = exchange.cluster.pick(exchange, now, may_wait)
+            if backend is not None:
+                self._try(exchange, backend, now)
         except Exception:
             chains.fail(exchange, Failure())
 
-    def _try(self, exchange: Exchange, backend: Any, fresh: bool) -> None:
+    def _try(self, exchange: Exchange, backend: Any, now: float) -> None:
         tried = exchange.backends_tried
-        if not fresh:
-            exchange.backends_tried = (*tried, backend) if tried else (backend,)
-            exchange.tries += 1
+        exchange.backends_tried = (*tried, backend) if tried else (backend,)
+        exchange.tries += 1
         exchange.backend = backend
-        now = self._clock()
+        exchange.tried_at = now
         unsafe = exchange.request.method not in retries.IDEMPOTENT  # type: ignore[union-attr]
-        while (connection := None if fresh else backend.pool.take(now)) is not None:
+        while (connection := backend.pool.take(now)) is not None:
             # What is not idempotent cannot be sent again, so it is worth a system call to see that the backend has
             # not closed the connection just now.
             if unsafe and connection.is_stale():
@@ -53,7 +80,7 @@ class Forward:
             exchange.leased_at = now
             self._send(exchange, connection)
             return
-        backend.enqueue(exchange, self, now, fresh)
+        backend.enqueue(exchange, self, now)
 
     def leased(self, exchange: Exchange, connection: Any) -> None:
         """Send the request: the exchange has waited for this connection."""
@@ -87,6 +114,7 @@ class Forward:
 
     def interim_received(self, exchange: Exchange, reply: ReplyHead) -> None:
         """Pass on an interim reply (RFC 9110 section 15.2)."""
+        exchange.interim_sent = True
         exchange.client.send_interim(exchange, reply)
 
     def reply_received(self, exchange: Exchange, reply: ReplyHead) -> bool:
@@ -96,6 +124,8 @@ class Forward:
         """
         if exchange.body is not None:
             exchange.body.let_go()
+        if exchange.backend.is_watched or reply.status > _UNAVAILABLE:
+            exchange.cluster.replied(exchange, reply.status)
         chain = self._route.chain
         if chain.on_reply:
             # Stages may change the reply; the parser's own may be another exchange's too.
@@ -126,24 +156,51 @@ class Forward:
     def _failed(self, exchange: Exchange, error: ProxyError, reused: bool, begun: bool) -> None:
         if exchange.ended:
             return
-        request, body = exchange.request, exchange.body
+        request, body, cluster = exchange.request, exchange.body, exchange.cluster
         assert request is not None
         failure = retries.Failure(
-            error,
-            request.method,
-            exchange.tries,
-            reused,
-            begun or exchange.head_sent,
-            body is None or body.can_be_sent,
-            exchange.connection_replaced,
+            error=error,
+            method=request.method,
+            tries=exchange.tries,
+            resent=exchange.resent,
+            reused=reused,
+            reply_begun=begun,
+            bytes_down=exchange.head_sent or exchange.interim_sent,
+            body_held=body is None or body.can_be_sent,
+            replaced=exchange.connection_replaced,
         )
-        if retries.may_replace_connection(failure):
+        kind, why = retries.decide(failure, cluster.settings.retry)
+        now = self._clock()
+        if kind is retries.Kind.REPLACE:
             exchange.connection_replaced = True
-            self._try(exchange, exchange.backend, True)
+            exchange.backend.enqueue(exchange, self, now, fresh=True)
             return
-        if retries.may_try_another(failure, exchange.cluster.tries):
-            another = exchange.cluster.pick_another(exchange.backends_tried)
-            if another is not None:
-                self._try(exchange, another, False)
+        cluster.try_failed(exchange, error, now)
+        if kind is not retries.Kind.GIVE_UP:
+            another = cluster.pick_another(exchange, now)
+            if another is not None and kind is retries.Kind.ELSEWHERE:
+                self._try(exchange, another, now)
                 return
+            # One that has closed the connection may do better the next time, once; one that is silent will stay so.
+            if another is None and (exchange.connection_replaced or not isinstance(error, NoReply)):
+                why = "no-backend-left"
+            elif not cluster.may_retry(now):
+                why = "budget"
+            else:
+                exchange.resent += 1
+                wait_s = retries.backoff_s(cluster.settings.retry, self._random)
+                exchange.attempt = self._call_later(wait_s, self._again, exchange, another or exchange.backend)
+                return
+        exchange.retry_refused = why
+        cluster.gave_up(exchange, error, now)
         exchange.client.fail(exchange, error)
+
+    def _again(self, exchange: Exchange, backend: Any) -> None:
+        exchange.attempt = None
+        now = self._clock()
+        try:
+            if not backend.is_serving:
+                backend = exchange.cluster.pick_another(exchange, now) or backend
+            self._try(exchange, backend, now)
+        except Exception:
+            chains.fail(exchange, Failure())

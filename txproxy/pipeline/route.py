@@ -9,28 +9,10 @@ from typing import Any, NamedTuple
 from twisted.python.reflect import safe_repr
 
 from txproxy.errors import BadRequest, InternalError, NoRoute
-from txproxy.exchange import Exchange
+from txproxy.exchange import Exchange, facts_of
+from txproxy.policy.facts import RequestFacts
 from txproxy.policy.routing import RouteTable
-from txproxy.wire.fields import FieldView
 from txproxy.wire.forwarding import NO_REPLY_RULES, PLAIN_RULES, ReplyRules, RequestRules
-
-
-class RequestFacts(NamedTuple):
-    """What a user's function is told about a request. Text is Latin-1, so that no byte is lost."""
-
-    method: str
-    target: str
-    """Origin-form or ``*``, query included."""
-    path: str
-    """The normal form of the path."""
-    host: str
-    """Lower case, without a port."""
-    headers: FieldView
-    """Case-insensitive."""
-    client: str
-    """Address of the client."""
-    scheme: str
-    listener: str
 
 
 class RouteRules(NamedTuple):
@@ -73,7 +55,7 @@ class Route:
         self._cluster = cluster
         self.chain = make_chain(self)
 
-    def cluster_for(self, exchange: Exchange, scheme: str, listener: str) -> Any:
+    def cluster_for(self, exchange: Exchange) -> Any:
         """Return the cluster that serves an exchange.
 
         :raises InternalError: if the user's function raises, or names no cluster.
@@ -82,7 +64,7 @@ class Route:
         if choose is None:
             return self._cluster
         try:
-            name = choose(facts_of(exchange, scheme, listener))
+            name = choose(facts_of(exchange))
         except BaseException as error:  # Also what sys.exit raises: it is one request's function, not the program.
             place = traceback.extract_tb(error.__traceback__)[-1]
             raise InternalError(
@@ -120,34 +102,14 @@ class Route:
         return f"<Route {self.name}>"
 
 
-def facts_of(exchange: Exchange, scheme: str, listener: str) -> RequestFacts:
-    """Return what a user's function is told."""
-    request = exchange.request
-    assert request is not None
-    return RequestFacts(
-        request.method.decode("latin-1"),
-        request.target.decode("latin-1"),
-        request.path.decode("latin-1"),
-        request.hostname.decode("latin-1"),
-        FieldView(request.fields),
-        exchange.client_address,
-        scheme,
-        listener,
-    )
-
-
 class Router:
     """Sends each exchange of one listener to its route.
 
     :param table: of the routes that this listener serves.
-    :param scheme: ``http`` or ``https``.
-    :param listener: its name.
     """
 
-    def __init__(self, table: RouteTable[Route], scheme: str, listener: str) -> None:
+    def __init__(self, table: RouteTable[Route]) -> None:
         self._find = table.find
-        self._scheme = scheme
-        self._listener = listener
 
     def start(self, exchange: Exchange) -> None:
         """Find the route and start its chain.
@@ -162,5 +124,5 @@ class Router:
                 raise BadRequest("dot segments, a fragment, or a broken escape in the target")
             raise NoRoute(f"host {request.hostname!r} path {request.path!r}")
         exchange.route = route
-        exchange.cluster = route.cluster_for(exchange, self._scheme, self._listener)
+        exchange.cluster = route.cluster_for(exchange)
         route.chain.start(exchange)

@@ -130,6 +130,10 @@ class EveryErrorTests(TalkCase):
             errors.ConnectTimeout: self.end_of(GET, "wait 5"),
             errors.ReplyTimeout: self.end_of(GET, "backend", "wait 60"),
             errors.BadReply: self.end_of(GET, "backend", "GARBAGE"),
+            errors.NoReply: self.end_of(post(1) + b"a", "backend", "finish"),
+            errors.NoBackend: self.end_of(
+                GET, cluster="panic = false\nhealth = { initial = 'down', interval_s = 999 }"
+            ),
             errors.QueueFull: self.end_of(GET, "second", "leave", cluster=full + "\npool.queue = 0")
             and self.queue_end(0),
             errors.QueueTimeout: self.queue_end(9),
@@ -138,7 +142,7 @@ class EveryErrorTests(TalkCase):
             self.assertEqual(seen, (error.status, error.end_reason), error)
         self.assertEqual(self.end_of(GET, "backend", "HALF", "finish"), (200, errors.ReplyCut.end_reason))
         # Not of one exchange, or not reachable yet, or shown elsewhere: stages, slow readers, the service's stop.
-        elsewhere = {errors.InternalError, errors.WriteTimeout, errors.ReplyCut, errors.NoBackend, errors.ShuttingDown}
+        elsewhere = {errors.InternalError, errors.WriteTimeout, errors.ReplyCut, errors.ShuttingDown}
         kinds = {errors.ProxyError, errors.DownstreamError, errors.UpstreamError}
         every = {each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, errors.ProxyError)}
         self.assertEqual(every - kinds - elsewhere, set(ways))

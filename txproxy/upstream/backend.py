@@ -9,7 +9,9 @@ from twisted.python.failure import Failure
 
 from txproxy.errors import BadReply, ConnectFailed, ProxyError, QueueFull, QueueTimeout
 from txproxy.observe.log import Logger
+from txproxy.policy.candidate import Candidate
 from txproxy.policy.deadlines import NEVER, Deadlines
+from txproxy.policy.health import Health
 from txproxy.upstream.connector import Connector
 from txproxy.upstream.pool import NOTHING, Pool, PoolLimits, Todo, Waiter
 
@@ -24,6 +26,13 @@ class BackendIdentity(NamedTuple):
     host_field: bytes
     """What Host says if the route asks for the backend's own name; the port is left out if it is the default."""
     weight: int = 1
+    is_backup: bool = False
+    """It serves only while no backend of the first tier can."""
+    hosts: tuple[str, ...] = ()
+    """Addresses of the server, one of each family at most; empty for a unix socket."""
+    port: int = 0
+    path: str = ""
+    """Of a unix socket."""
 
 
 class Backend:
@@ -31,6 +40,7 @@ class Backend:
 
     :param identity: which server.
     :param limits: of its pool.
+    :param health: its state, as checks and requests have found it.
     :param make_connector: given this backend, returns its connector.
     :param clock: the monotonic clock, in seconds.
     :param deadlines: the wheel that watches requests that wait and connections that idle.
@@ -40,14 +50,23 @@ class Backend:
         self,
         identity: BackendIdentity,
         limits: PoolLimits,
+        health: Health,
         make_connector: Callable[[Backend], Connector],
         clock: Callable[[], float],
         deadlines: Deadlines,
     ) -> None:
+        self.identity = identity
         self.name = identity.name
         self.host_field = identity.host_field
+        self.health = health
         self.weight = identity.weight
-        self.pool = Pool(limits)
+        """As it was configured, or set since; the candidate's may be less for a while."""
+        self.candidate = Candidate(identity.name, identity.weight, self)
+        self.is_serving = False
+        """New requests may be sent to it."""
+        self.is_watched = False
+        """Its replies are to be reported to its cluster, good ones too."""
+        self.pool = Pool(limits, self.candidate)
         self.clock = clock
         self.deadlines = deadlines
         self._closed = False
@@ -108,17 +127,40 @@ class Backend:
             connection.retire()
             self.pool.lost(connection)
 
+    def keep_idle(self, keep: bool) -> None:
+        """Keep connections for further requests, or close each as soon as it carries nothing."""
+        self.pool.keeps_idle = keep
+        if not keep:
+            self.close_idle()
+
+    def turn_away(self, error: ProxyError) -> None:
+        """Have all requests that wait for a connection try another backend.
+
+        :param error: why; a retryable one.
+        """
+        for waiter in self.pool.leave_all():
+            self.deadlines.forget(waiter)
+            waiter.exchange.attempt = None
+            waiter.on_lease.lease_failed(waiter.exchange, error)
+
+    def make_idle(self) -> None:
+        """Make the connections that are to be there in advance."""
+        self._dial(self.pool.missing_idle())
+
+    def _dial(self, count: int) -> None:
+        for _ in range(count):
+            self._connector.connect().addCallbacks(self._connected, self._connect_failed).addErrback(self._bug)
+
     def _carry_out(self, todo: Todo) -> None:
         # Dials first: a lease may bring the end of an exchange and so change the pool again.
-        for _ in range(todo.dials):
-            self._connector.connect().addCallbacks(self._connected, self._connect_failed).addErrback(self._bug)
+        self._dial(todo.dials)
         for waiter, connection in todo.leases:
             self.deadlines.forget(waiter)
             waiter.exchange.attempt = None
             waiter.on_lease.leased(waiter.exchange, connection)
 
     def _connected(self, connection: Any) -> None:
-        if self._closed:
+        if self._closed or not self.pool.keeps_idle and not self.pool.waiting:
             connection.retire()
             self.pool.connect_failed()
         elif connection.is_reusable:

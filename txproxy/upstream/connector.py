@@ -6,18 +6,19 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from twisted.internet import error
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.protocol import ClientCreator, Protocol
 from twisted.python.failure import Failure
 
 from txproxy.errors import ConnectFailed, ConnectTimeout, InternalError, ProxyError
+from txproxy.upstream.race import Race
 
 
 class Endpoint(NamedTuple):
     """Where a backend listens."""
 
-    host: str
-    """An address or a name; empty for a unix socket."""
+    hosts: tuple[str, ...]
+    """Addresses of one server, the preferred one first; or one name. Of no meaning for a unix socket."""
     port: int
     path: str = ""
     """Of a unix socket."""
@@ -26,15 +27,18 @@ class Endpoint(NamedTuple):
 class Connector:
     """Connects to one backend.
 
+    If it has several addresses, they are raced (RFC 8305), and the one that won is the first to be tried from then on.
+
     :param reactor: provides IReactorTCP, IReactorUNIX and IReactorTime.
     :param endpoint: where the backend listens.
-    :param timeout_s: how long a connection may take to be made.
-    :param make_protocol: returns the protocol of a new connection.
+    :param timeout_s: how long a connection may take to be made, over all addresses.
+    :param make_protocol: returns the protocol of a new connection; called for each address that is tried.
     """
 
     def __init__(
         self, reactor: Any, endpoint: Endpoint, timeout_s: float, make_protocol: Callable[[], Protocol]
     ) -> None:
+        self._reactor = reactor
         self._creator = ClientCreator(reactor, make_protocol)
         self._endpoint = endpoint
         self._timeout_s = timeout_s
@@ -42,20 +46,39 @@ class Connector:
     def connect(self) -> Deferred[Any]:
         """Make a connection.
 
-        :return: fires with its protocol, or fails with ConnectFailed, ConnectTimeout or InternalError.
+        :return: fires with its protocol, or fails with ConnectFailed, ConnectTimeout or InternalError. Cancelling it
+            ends all attempts, and it fails with ConnectFailed.
         """
         endpoint = self._endpoint
+        made: Deferred[Any]
         if endpoint.path:
             made = self._creator.connectUNIX(endpoint.path, timeout=self._timeout_s)
+        elif len(endpoint.hosts) == 1:
+            made = self._creator.connectTCP(endpoint.hosts[0], endpoint.port, timeout=self._timeout_s)
         else:
-            made = self._creator.connectTCP(endpoint.host, endpoint.port, timeout=self._timeout_s)
+            made = Race(self._reactor, endpoint.hosts, self._timeout_s, self._attempt).start()
+            made.addCallback(self._won)
         made.addErrback(_sorted_failure)
         return made
+
+    def _attempt(self, host: str, timeout_s: float) -> Deferred[Any]:
+        made = maybeDeferred(self._creator.connectTCP, host, self._endpoint.port, timeout=timeout_s)
+        return made.addErrback(_sorted_failure)
+
+    def _won(self, result: tuple[str, Any]) -> Any:
+        host, protocol = result
+        hosts = self._endpoint.hosts
+        if host != hosts[0]:
+            # A family that leads nowhere would cost every connection the head start of the race.
+            self._endpoint = self._endpoint._replace(hosts=(host, *(each for each in hosts if each != host)))
+        return protocol
 
 
 def _sorted_failure(failure: Failure) -> Failure:
     reason = failure.value
     sorted_error: ProxyError
+    if isinstance(reason, ProxyError):
+        return failure
     if isinstance(reason, (error.TimeoutError, error.TCPTimedOutError)):
         sorted_error = ConnectTimeout(str(reason))
     elif isinstance(reason, (error.ConnectError, error.DNSLookupError, CancelledError, OSError)):

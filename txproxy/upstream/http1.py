@@ -12,7 +12,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from txproxy.bridge.valve import Reason, Valve
-from txproxy.errors import BadReply, ProxyError, ReplyCut, ReplyTimeout
+from txproxy.errors import BadReply, NoReply, ProxyError, ReplyCut, ReplyTimeout
 from txproxy.exchange import Exchange
 from txproxy.policy.deadlines import NEVER
 from txproxy.upstream.patience import PatientConnection
@@ -306,7 +306,7 @@ class UpstreamConnection(PatientConnection):
         elif exchange.reply is not None:
             self._fail(exchange, ReplyCut(f"{self._backend.name} closed in the middle of its reply"))
         else:
-            self._fail(exchange, BadReply(f"{self._backend.name} closed before its reply"))
+            self._fail(exchange, NoReply(f"{self._backend.name} closed before its reply"))
 
     def _end_exchange(self, exchange: Exchange) -> None:
         exchange.server = None

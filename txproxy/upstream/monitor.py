@@ -98,6 +98,15 @@ class Monitor:
         if watched is not None:
             self._give_up(watched)
 
+    def give_up(self, name: str) -> None:
+        """Give up the check of a backend that is under way: it was begun before an order that makes it void.
+
+        :param name: of its target.
+        """
+        watched = self._watched.get(name)
+        if watched is not None:
+            self._give_up(watched)
+
     @property
     def under_way(self) -> int:
         """How many checks are under way."""

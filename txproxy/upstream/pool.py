@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
+from txproxy.policy.candidate import Candidate
 from txproxy.policy.deadlines import NEVER
 
 
@@ -23,6 +24,8 @@ class PoolLimits(NamedTuple):
     queue_timeout_s: float = 5
     when_full: str = "queue"
     """``queue``, ``overflow`` (connect beyond the limit) or ``refuse``."""
+    min_idle: int = 0
+    """Idle connections that are made in advance."""
 
 
 class PooledConnection(Protocol):
@@ -98,10 +101,14 @@ class Pool:
     """The state of one backend's connections.
 
     :param limits: its settings.
+    :param candidate: what balancing policies know of the backend; its ``active`` is counted here.
     """
 
-    def __init__(self, limits: PoolLimits) -> None:
+    def __init__(self, limits: PoolLimits, candidate: Candidate | None = None) -> None:
         self.limits = limits
+        self.candidate = Candidate("") if candidate is None else candidate
+        self.keeps_idle = True
+        """False while the backend is to get no more requests: what becomes free is closed."""
         self.idle: list[Any] = []
         self.leased = 0
         self.connecting = 0
@@ -125,6 +132,7 @@ class Pool:
             connection = idle.pop()
             if connection.is_reusable and now < connection.stale_at:
                 self.leased += 1
+                self.candidate.active += 1
                 self.stats.reused += 1
                 return connection
             self.stats.discarded += 1
@@ -134,6 +142,7 @@ class Pool:
     def enqueue(self, waiter: Waiter) -> Todo:
         """Let a request wait for a connection."""
         self.waiting[waiter] = None
+        self.candidate.active += 1
         return self.assign()
 
     def has_room_to_wait(self) -> bool:
@@ -145,7 +154,25 @@ class Pool:
 
     def leave(self, waiter: Waiter) -> None:
         """Let a waiting request go, with nothing."""
-        self.waiting.pop(waiter, None)
+        if waiter in self.waiting:
+            del self.waiting[waiter]
+            self.candidate.active -= 1
+
+    def leave_all(self) -> list[Waiter]:
+        """Let all waiting requests go, with nothing, and return them in order."""
+        waiters = list(self.waiting)
+        self.waiting.clear()
+        self.candidate.active -= len(waiters)
+        return waiters
+
+    def missing_idle(self) -> int:
+        """Return how many connections are to be made in advance now, and count them as being made."""
+        limits = self.limits
+        if not self.keeps_idle:
+            return 0
+        missing = min(limits.min_idle - len(self.idle) - self.connecting, limits.max_connections - self.total)
+        self.connecting += max(0, missing)
+        return max(0, missing)
 
     def connected(self, connection: Any) -> Todo:
         """Take a connection that was made."""
@@ -163,15 +190,17 @@ class Pool:
         self.stats.failed += 1
         waiter = next(iter(self.waiting), None)
         if waiter is not None:
-            del self.waiting[waiter]
+            self.leave(waiter)
         return waiter
 
     def release(self, connection: Any) -> Todo:
         """Take a leased connection back; it stays idle if it may carry another request."""
         self.leased -= 1
+        self.candidate.active -= 1
         idle, limits = self.idle, self.limits
         if (
             connection.is_reusable
+            and self.keeps_idle
             and connection.requests < limits.max_requests
             and (len(idle) < limits.max_idle or self.waiting)
             and len(idle) + self.leased + self.connecting < limits.max_connections
@@ -188,6 +217,7 @@ class Pool:
             self.stats.discarded += 1
         else:
             self.leased -= 1
+            self.candidate.active -= 1
         return self.assign() if self.waiting else NOTHING
 
     def assign(self) -> Todo:

@@ -16,6 +16,9 @@ from txproxy.test.config.test_model import EXAMPLE
 RICH = MINIMAL + (
     '[cluster."b.c"]\nbackends = [{ address = "unix:/a", weight = 3 }, { address = "[::1]:1", max_connections = 2 }]\n'
     '[cluster."b.c".pool]\nidle_timeout_s = 0.25\n'
+    '[cluster.checked]\nbackends = [{ address = "a:1" }]\ntls = { verify = false }\n'
+    '[cluster.checked.health]\ntype = "tls"\n[cluster.connected]\nhealth = { type = "tcp" }\n'
+    'backends = [{ address = "a:1" }]\n'
     '[[route]]\nname = "second"\ncluster = "b.c"\nheaders = { "X-A" = "\\"$${x}\\\\ \\u00e4" }\n'
     'hosts = ["*.a"]\nreply_headers = { set = { X-B = "" }, remove = ["Server"] }\n'
 )
@@ -41,8 +44,9 @@ class DumpTests(SynchronousTestCase):
             'level = "info"',
             "idle_timeout_s = 30",
             "# h2_max_streams = 100",
-            "# [cluster.api.passive]",
-            "# failures = 5",
+            "[cluster.api.passive]",
+            "failures = 5",
+            "# verify = true",
             '# upgrades = ["websocket"]',
             "request_headers = { set = {}, add = {}, remove = [] }",
             '  { address = "127.0.0.1:8081", weight = 1, backup = false },',

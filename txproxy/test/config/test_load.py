@@ -11,7 +11,19 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from txproxy.config.load import ConfigError, load_data, load_text
-from txproxy.config.model import Backend, Cluster, Config, HeaderRules, Listener, Route
+from txproxy.config.model import (
+    Backend,
+    Breaker,
+    Cluster,
+    Config,
+    HeaderRules,
+    Health,
+    Listener,
+    Passive,
+    Pool,
+    Retry,
+    Route,
+)
 from txproxy.config.problems import Problem
 from txproxy.test.config.helpers import MINIMAL, errors_of, load
 from txproxy.test.config.test_model import EXAMPLE
@@ -42,6 +54,77 @@ MODELS: tuple[tuple[str, dict[str, str], Config], ...] = (
                 Route(name="all", cluster="api", host="literal:a:1", request_headers=HeaderRules(set={"X-A": "b"})),
             ),
             cluster={"api": Cluster(backends=(Backend(address="127.0.0.1:8081"),))},
+        ),
+    ),
+    (
+        MINIMAL.replace('8081" }]', '8081", weight = 3 }, { address = "app.internal:80", backup = true }]')
+        + "balance = 'ring_hash'\nhash_key = 'cookie:id'\nsticky = 'at'\npanic = false\nslow_start_s = 30\n"
+        "dns_min_ttl_s = 5\ndns_max_ttl_s = 60\nhealth = {}\n"
+        "[cluster.api.passive]\nfailures = 3\nmax_ejected = 1\n[cluster.api.breaker]\nerror_rate = 0.5\n"
+        "window_s = 20\nmax_pending = 100\n[cluster.api.pool]\nmin_idle = 4\n"
+        "[cluster.api.retry]\ntries = 2\nidempotent_tries = 3\nbudget = 0\nmin_per_s = 0\nbackoff_min_ms = 1\n"
+        "backoff_max_ms = 1\nbody_bytes = 0\n",
+        {},
+        Config(
+            listener=(Listener(name="web", address="127.0.0.1:8080"),),
+            route=(Route(name="all", cluster="api"),),
+            cluster={
+                "api": Cluster(
+                    backends=(
+                        Backend(address="127.0.0.1:8081", weight=3),
+                        Backend(address="app.internal:80", backup=True),
+                    ),
+                    balance="ring_hash",
+                    hash_key="cookie:id",
+                    sticky="at",
+                    panic=False,
+                    slow_start_s=30.0,
+                    dns_min_ttl_s=5.0,
+                    dns_max_ttl_s=60.0,
+                    health=Health(),
+                    passive=Passive(failures=3, max_ejected=1.0),
+                    breaker=Breaker(error_rate=0.5, window_s=20.0, max_pending=100),
+                    pool=Pool(min_idle=4),
+                    retry=Retry(
+                        tries=2,
+                        idempotent_tries=3,
+                        budget=0.0,
+                        min_per_s=0,
+                        backoff_min_ms=1.0,
+                        backoff_max_ms=1.0,
+                        body_bytes=0,
+                    ),
+                )
+            },
+        ),
+    ),
+    (
+        MINIMAL + "[cluster.api.health]\npath = '/h?full=1'\nhost = 'app.example:81'\nheaders = { User-Agent = 'me' }\n"
+        "statuses = ['200', '204-206']\nbody = 'ok'\ninterval_s = 0.5\njitter = 0\ntimeout_s = 3\nfall = 1\nrise = 1\n"
+        "max_response_s = 1.5\ninitial = 'up'\n",
+        {},
+        Config(
+            listener=(Listener(name="web", address="127.0.0.1:8080"),),
+            route=(Route(name="all", cluster="api"),),
+            cluster={
+                "api": Cluster(
+                    backends=(Backend(address="127.0.0.1:8081"),),
+                    health=Health(
+                        path="/h?full=1",
+                        host="app.example:81",
+                        headers={"User-Agent": "me"},
+                        statuses=("200", "204-206"),
+                        body="ok",
+                        interval_s=0.5,
+                        jitter=0.0,
+                        timeout_s=3.0,
+                        fall=1,
+                        rise=1,
+                        max_response_s=1.5,
+                        initial="up",
+                    ),
+                )
+            },
         ),
     ),
 )
@@ -150,6 +233,45 @@ ERRORS = (
         MINIMAL + "[proxy]\nvia_name = '${NOT_SET}'\n[log]\npath = '${'\naccess = '${NOT_SET:-}'\n",
         "f:12: proxy.via_name: the variable NOT_SET is not set (set it, or give a default as ${NOT_SET:-default})\n"
         "f:14: log.path: '${' begins no variable (allowed: ${NAME}, ${NAME:-default}; write $${ for a plain ${)",
+    ),
+    (
+        MINIMAL
+        + "balance = 'least_connection'\nhash_key = 'header:X Y'\nsticky = 'a b'\npanic = 'no'\nslow_start_s = -1\n"
+        "health = { type = 'htp', path = 'health', statuses = ['2xx', '300-200'], timeout_s = 0, fall = 0, initial = 'u' }\n"
+        "[cluster.api.passive]\nfailure = 3\nmax_ejected = 50\n[cluster.api.breaker]\nerror_rate = 2\n"
+        "[cluster.api.retry]\nidempotent_tries = 0\nbudget = 1.5\nbody_bytes = '64k'\n",
+        'f:11: cluster.api.balance: "least_connection" is not a balancing policy (allowed: round_robin, '
+        "weighted_round_robin, least_connections, ip_hash, random, p2c, ewma, ring_hash, MODULE:FUNCTION; "
+        "did you mean 'least_connections'?)\n"
+        'f:12: cluster.api.hash_key: "X Y" is not a token (allowed: letters, digits and !#$%&\'*+-.^_`|~)\n'
+        'f:13: cluster.api.sticky: "a b" is not a token (allowed: letters, digits and !#$%&\'*+-.^_`|~)\n'
+        'f:14: cluster.api.panic: must be true or false, not "no"\n'
+        "f:15: cluster.api.slow_start_s: -1 is out of range (allowed: at least 0)\n"
+        'f:16: cluster.api.health.type: "htp" is not a health check (allowed: http, tcp, tls, MODULE:FUNCTION; '
+        "did you mean 'http'?)\n"
+        'f:16: cluster.api.health.path: "health" is not a path (allowed: /PATH, /PATH?QUERY)\n'
+        'f:16: cluster.api.health.statuses[0]: "2xx" is not a status or range of them (allowed: 100 to 599, '
+        "as 200 or 200-399)\n"
+        "f:16: cluster.api.health.statuses[1]: \"300-200\" is an empty range (did you mean '200-300'?)\n"
+        "f:16: cluster.api.health.timeout_s: 0 is out of range (allowed: above 0)\n"
+        "f:16: cluster.api.health.fall: 0 is out of range (allowed: at least 1)\n"
+        "f:16: cluster.api.health.initial: \"u\" is none of the words (allowed: checking, up, down; did you mean 'up'?)\n"
+        "f:18: cluster.api.passive.failure: unknown key (did you mean 'failures'?)\n"
+        "f:19: cluster.api.passive.max_ejected: 50 is out of range (allowed: at most 1)\n"
+        "f:21: cluster.api.breaker.error_rate: 2 is out of range (allowed: at most 1)\n"
+        "f:23: cluster.api.retry.idempotent_tries: 0 is out of range (allowed: at least 1)\n"
+        "f:24: cluster.api.retry.budget: 1.5 is out of range (allowed: at most 1)\n"
+        'f:25: cluster.api.retry.body_bytes: must be a whole number, not "64k"',
+    ),
+    (
+        MINIMAL.replace("}]", "}, { address = '127.0.0.1:08081', backup = true }]")
+        + "hash_key = 'uri'\nbalance = 'no.such.module:f'\n[cluster.api.health]\ntype = 'math:pi'\npath = '/h'\n",
+        'f:10: cluster.api.backends[1].address: "127.0.0.1:8081" is the address of cluster.api.backends[0] already '
+        "(give it a weight for a larger share)\n"
+        'f:11: cluster.api.hash_key: only balance = "ring_hash" uses it (set that, or leave hash_key out)\n'
+        "f:12: cluster.api.balance: there is no module 'no' (is its folder in PYTHONPATH?)\n"
+        "f:14: cluster.api.health.type: 'math:pi' is not a function but of type float\n"
+        'f:15: cluster.api.health.path: only a check of type "http" uses it, this one is "math:pi"',
     ),
     (
         MINIMAL.replace("api]", '"a b"]').replace('"api"', '"a b"'),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from heapq import nsmallest
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from txproxy.config.model import Config
 from txproxy.config.problems import ConfigError
-from txproxy.config.quick import quick_config
+from txproxy.config.quick import load_quick
+from txproxy.config.values import BALANCERS
 
 
 class QuickConfigTests(SynchronousTestCase):
@@ -16,11 +18,11 @@ class QuickConfigTests(SynchronousTestCase):
 
     def errors_of(self, **flags: Any) -> list[str]:
         """Return what is wrong with some flags."""
-        return str(self.assertRaises(ConfigError, quick_config, **flags)).split("\n")
+        return str(self.assertRaises(ConfigError, load_quick, **flags)).split("\n")
 
     def test_noFlagsMakeAForwarder(self) -> None:
         """Without flags it listens on port 8080 and forwards to 8081 of this machine."""
-        config = quick_config()
+        config = load_quick().config
         self.assertIsInstance(config, Config)
         self.assertEqual([listener.address for listener in config.listeners], ["0.0.0.0:8080"])
         self.assertEqual([route.cluster for route in config.routes], list(config.clusters))
@@ -30,22 +32,34 @@ class QuickConfigTests(SynchronousTestCase):
 
     def test_flagsAreUsed(self) -> None:
         """Every flag has its key; ports and brackets are added where they are missing."""
-        config = quick_config(
+        config = load_quick(
             "::1",
             0,
             ["::1", "[::2]", "[::3]:3", "a", "b:4", "unix:/x"],
             9,
-            balance="weighted_round_robin",
+            balance="p2c",
             log_level="debug",
             log_file="/tmp/${x}",
-        )
+        ).config
         self.assertEqual(config.listeners[0].address, "[::1]:0")
         (cluster,) = config.clusters.values()
         addresses = [backend.address for backend in cluster.backends]
         self.assertEqual(addresses, ["[::1]:9", "[::2]:9", "[::3]:3", "a:9", "b:4", "unix:/x"])
-        self.assertEqual((config.log.level, config.log.path), ("debug", "/tmp/${x}"))
-        self.assertEqual(quick_config("[::]").listeners[0].address, "[::]:8080")
-        self.assertEqual(quick_config("unix:/x").listeners[0].address, "unix:/x")
+        self.assertEqual((cluster.balance, config.log.level, config.log.path), ("p2c", "debug", "/tmp/${x}"))
+        self.assertEqual(load_quick("[::]").config.listeners[0].address, "[::]:8080")
+        self.assertEqual(load_quick("unix:/x").config.listeners[0].address, "unix:/x")
+
+    def test_everyPolicyCanBeAskedFor(self) -> None:
+        """``--balance`` takes each name that a file may have, and a Python function, which is found."""
+        for name in BALANCERS:
+            self.assertEqual(load_quick(balance=name).config.clusters["quick"].balance, name)
+        loaded = load_quick(balance="heapq:nsmallest")
+        self.assertEqual(loaded.config.clusters["quick"].balance, "heapq:nsmallest")
+        self.assertEqual(loaded.functions, {"heapq:nsmallest": nsmallest})
+        self.assertEqual(
+            self.errors_of(balance="heapq:cheapest"),
+            ["command line: --balance: the module 'heapq' has no 'cheapest'"],
+        )
 
     def test_wrongFlagsAreNamedAllAtOnce(self) -> None:
         """The problem's path is the flag that the user wrote."""
@@ -64,6 +78,13 @@ class QuickConfigTests(SynchronousTestCase):
         )
         self.assertEqual(self.errors_of(backends=[]), ["command line: --backend: must not be empty"])
         self.assertEqual(
+            self.errors_of(backends=["a", "b", "A:8081"]),
+            [
+                'command line: --backend: "a:8081" is the address of cluster.quick.backends[0] already '
+                "(give it a weight for a larger share)"
+            ],
+        )
+        self.assertEqual(
             self.errors_of(listen="1.2.3.4:80", backends=["a:b", "c:0"]),
             [
                 'command line: --listen: "1.2.3.4:80" is not an address without port '
@@ -77,12 +98,7 @@ class QuickConfigTests(SynchronousTestCase):
         )
 
     def test_whatIsNotServedIsRefused(self) -> None:
-        """Modes and policies that do not exist yet are refused like in a file."""
+        """Modes that do not exist yet are refused like in a file."""
         self.assertEqual(
-            self.errors_of(mode="tcp", balance="p2c"),
-            [
-                'command line: --mode: protocol = "tcp" is not supported yet (allowed: http)',
-                'command line: --balance: balance = "p2c" is not supported yet (allowed: round_robin, '
-                "weighted_round_robin)",
-            ],
+            self.errors_of(mode="tcp"), ['command line: --mode: protocol = "tcp" is not supported yet (allowed: http)']
         )

@@ -68,6 +68,66 @@ ERRORS = (
         "cluster.a.dns_min_ttl_s: 400 is above dns_max_ttl_s = 300\n"
         'tls.t.min_version: "1.3" is above max_version = "1.2"',
     ),
+    (
+        "[[listener]]\n[cluster.a]\nhash_key = 'uri'\n[cluster.b]\nhash_key = 'header:X'\nbalance = 'm:f'\n"
+        "[cluster.c]\nhash_key = 'client'\n[cluster.d]\nhash_key = 'uri'\nbalance = 'ring_hash'\n"
+        "[cluster.e]\nhash_key = 'uri'\nbalance = 'ring_has'\n[cluster.f]\nhash_key = 'uri'\nbalance = 3\n",
+        'cluster.a.hash_key: only balance = "ring_hash" uses it (set that, or leave hash_key out)\n'
+        'cluster.b.hash_key: only balance = "ring_hash" uses it (set that, or leave hash_key out)',
+    ),
+    (
+        "[[listener]]\n[cluster.a]\nbackends = [{ address = '[::1]:80' }, { address = 'A.x:1', weight = 2 }, "
+        "{ address = '[0::1]:80' }, { address = 'a.x:1' }, { address = 'a.x:2' }, { address = 'x' }, "
+        "{ address = 'x' }, {}, 3]\n[cluster.'b.c']\nbackends = [{ address = '[::1]:80' }, "
+        "{ address = 'unix:/a' }, { address = 'unix:/a' }]\n",
+        'cluster.a.backends[2].address: "[::1]:80" is the address of cluster.a.backends[0] already '
+        "(give it a weight for a larger share)\n"
+        'cluster.a.backends[3].address: "a.x:1" is the address of cluster.a.backends[1] already '
+        "(give it a weight for a larger share)\n"
+        'cluster."b.c".backends[2].address: "unix:/a" is the address of cluster."b.c".backends[1] already '
+        "(give it a weight for a larger share)",
+    ),
+    (
+        "[[listener]]\n[cluster.a]\nbackends = [{ backup = true }, { backup = true }]\n[cluster.b]\nbackends = []\n"
+        "[cluster.c]\nbackends = [{ backup = true }, { backup = 1 }]\n",
+        "cluster.a.backends: all of them are backups (at least one must not be: backup = false)",
+    ),
+    (
+        "[[listener]]\n[cluster.a.health]\ntype = 'tcp'\npath = '/h'\nhost = 'h'\nheaders = { X-A = 'b' }\n"
+        "statuses = ['200']\nbody = 'ok'\nmax_response_s = 1\n"
+        "[cluster.b.health]\ntype = 'm:f'\npath = '/health'\nstatuses = ['200-399']\nbody = 'ok'\n"
+        "[cluster.c.health]\ntype = 'tls'\nhost = 'h'\n"
+        "[cluster.d.health]\npath = '/h'\nhost = 'h'\n[cluster.e.health]\ntype = 'tcpp'\npath = '/h'\n",
+        'cluster.a.health.path: only a check of type "http" uses it, this one is "tcp"\n'
+        'cluster.a.health.host: only a check of type "http" uses it, this one is "tcp"\n'
+        'cluster.a.health.headers: only a check of type "http" uses it, this one is "tcp"\n'
+        'cluster.a.health.statuses: only a check of type "http" uses it, this one is "tcp"\n'
+        'cluster.a.health.body: only a check of type "http" uses it, this one is "tcp"\n'
+        'cluster.b.health.body: only a check of type "http" uses it, this one is "m:f"\n'
+        'cluster.c.health.host: only a check of type "http" uses it, this one is "tls"',
+    ),
+    (
+        "[[listener]]\n[cluster.a.breaker]\nwindow_s = 5\nopen_s = 5\n[cluster.b.breaker]\nerror_rate = 0\nopen_s = 5\n"
+        "[cluster.c.breaker]\nmax_pending = 5\n",
+        "cluster.a.breaker.window_s: window_s needs error_rate, which is 0 (never) unless it is set\n"
+        "cluster.a.breaker.open_s: open_s needs error_rate, which is 0 (never) unless it is set",
+    ),
+    (
+        "[[listener]]\n[cluster.a.pool]\nmin_idle = 33\n[cluster.b.pool]\nmin_idle = 4\nmax_idle = 3\n"
+        "max_connections = 2\n[cluster.c.pool]\nmin_idle = 32\n[cluster.d.pool]\nmax_idle = 0\nmax_connections = 1\n",
+        "cluster.a.pool.min_idle: 33 is above max_idle = 32 (its default)\n"
+        "cluster.b.pool.min_idle: 4 is above max_idle = 3\n"
+        "cluster.b.pool.min_idle: 4 is above max_connections = 2",
+    ),
+    (
+        "[[listener]]\n[cluster.a]\ndns_min_ttl_s = 301\n[cluster.a.health]\nmax_response_s = 3\ninterval_s = 1\n"
+        "[cluster.a.passive]\nmax_ejection_s = 5\n[cluster.a.retry]\nbackoff_max_ms = 24.5\nidempotent_tries = 9\n"
+        "[cluster.b.retry]\nbackoff_min_ms = 300\nbackoff_max_ms = 'x'\ntries = 1\nbody_bytes = 0\n",
+        "cluster.a.dns_min_ttl_s: 301 is above dns_max_ttl_s = 300 (its default)\n"
+        "cluster.a.health.max_response_s: 3 is above timeout_s = 2 (its default)\n"
+        "cluster.a.passive.max_ejection_s: 5 is below ejection_s = 10 (its default)\n"
+        "cluster.a.retry.backoff_max_ms: 24.5 is below backoff_min_ms = 25 (its default)",
+    ),
     ("listener = 3\nroute = 'x'\ncluster = 5\ntls = []\nadmin = 1\n", ""),
     ("listener = []\n", "listener: a configuration needs at least one listener (add a [[listener]] table)"),
 )

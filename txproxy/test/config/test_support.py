@@ -25,20 +25,7 @@ REFUSED_OF_EXAMPLE = """\
 63: tls.main
 93: route[0].upgrades
 105: route[1].cache
-109: cluster.api.hash_key
-116: cluster.api.backends[2].backup
-118: cluster.api.dns_min_ttl_s
-119: cluster.api.dns_max_ttl_s
 122: cluster.api.tls.verify
-123: cluster.api.health
-137: cluster.api.passive
-142: cluster.api.breaker
-160: cluster.api.retry.idempotent_tries
-161: cluster.api.retry.budget
-162: cluster.api.retry.min_per_s
-163: cluster.api.retry.backoff_min_ms
-164: cluster.api.retry.backoff_max_ms
-165: cluster.api.retry.body_bytes
 170: cluster.api.timeouts.tunnel_idle_s
 178: cluster.db.send_proxy_protocol
 182: cluster.partner.tls.enabled
@@ -70,8 +57,8 @@ class SupportTests(SynchronousTestCase):
     def test_theValueThatMeansOffIsAccepted(self) -> None:
         """A key may be written with its default if that means "off"."""
         text = MINIMAL + (
-            'sticky = ""\nprotocol = "http1"\npanic = true\nslow_start_s = 0\nbalance = "weighted_round_robin"\n'
-            "tls = { enabled = false }\n[proxy]\nworkers = 1\nuser = ''\n[stage]\n[tls]\n"
+            'protocol = "http1"\nsend_proxy_protocol = ""\n'
+            "tls = { enabled = false, server_name = '', ca = '' }\n[proxy]\nworkers = 1\nuser = ''\n[stage]\n[tls]\n"
         )
         self.assertEqual(errors_of(text), [])
         inside = 'protocol = "http"\ntls = ""\nsni_clusters = {}\nredirect_https = false\n\n[[route]]\n'
@@ -90,13 +77,12 @@ class SupportTests(SynchronousTestCase):
             ({"route": [{"upgrades": ["websocket"]}]}, "route[0].upgrades: upgrades is not supported yet"),
             ({"route": [{"cache": {}}]}, "route[0].cache: [route[0].cache] is not supported yet"),
             (
-                {"cluster": {"a.b": {"balance": "my.mod:fn"}}},
-                'cluster."a.b".balance: balance = "my.mod:fn" is not supported yet '
-                "(allowed: round_robin, weighted_round_robin)",
+                {"cluster": {"a.b": {"protocol": "h2"}}},
+                'cluster."a.b".protocol: protocol = "h2" is not supported yet (allowed: http1)',
             ),
             (
-                {"cluster": {"a": {"panic": False}}},
-                "cluster.a.panic: panic = false is not supported yet (allowed: true)",
+                {"cluster": {"a": {"tls": {"ca": "x.pem"}}, "b": {"health": {"type": "tls"}}}},
+                'cluster.a.tls.ca: ca = "x.pem" is not supported yet (allowed: in a cluster with health.type = "tls")',
             ),
             (
                 {"listener": [{}, {"address": "systemd:a"}]},
@@ -120,15 +106,30 @@ class SupportTests(SynchronousTestCase):
             ],
         )
 
+    def test_tlsIsServedForChecksOnly(self) -> None:
+        """A cluster whose checks are handshakes may say how they verify; that its requests go over TLS it may not."""
+        checked = 'health = { type = "tls" }\n'
+        text = MINIMAL + 'tls = { verify = false, server_name = "a", ca = "/dev/null" }\n'
+        self.assertEqual(errors_of(text + checked), [])
+        self.assertEqual(
+            [error.partition(" is not ")[0] for error in errors_of(text + checked.replace("tls", "tcp"))],
+            [
+                "f:11: cluster.api.tls.verify: verify = false",
+                'f:11: cluster.api.tls.server_name: server_name = "a"',
+                'f:11: cluster.api.tls.ca: ca = "/dev/null"',
+            ],
+        )
+        self.assertEqual(
+            errors_of(text.replace("verify = false", "enabled = true") + checked),
+            ["f:11: cluster.api.tls.enabled: enabled = true is not supported yet"],
+        )
+
     def test_whatIsRefusedHasNoOtherProblem(self) -> None:
         """A mistake inside of a section that is refused is not worth a line."""
-        text = MINIMAL + "[cluster.api.health]\nintervall = 'x'\n[cache]\nmax_bytes = 'x'\n"
+        text = MINIMAL + "[admin]\nlissten = 'x'\n[cache]\nmax_bytes = 'x'\n"
         self.assertEqual(
             errors_of(text),
-            [
-                "f:11: cluster.api.health: [cluster.api.health] is not supported yet",
-                "f:13: cache: [cache] is not supported yet",
-            ],
+            ["f:11: admin: [admin] is not supported yet", "f:13: cache: [cache] is not supported yet"],
         )
 
     def test_rawTablesOfAnyTypePass(self) -> None:

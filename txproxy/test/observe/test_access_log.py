@@ -33,6 +33,7 @@ def exchange(says: bytes | None = None) -> Exchange:
     made = Exchange(b"0123abcd", parse_request_head(says, FieldTokenizer(), HeadLimits()), None, 10.0)
     made.peer = made.client_address = "192.0.2.7"
     made.route, made.cluster, made.backend = Named("api"), Named("app"), Named("10.0.0.1:80")
+    made.backends_tried = (Named("10.0.0.2:80"), made.backend)
     made.connect_at, made.leased_at, made.replied_at, made.ended_at = 10.001, 10.003, 10.0145, 10.5
     made.status, made.bytes_in, made.bytes_out, made.tries, made.end_reason = 200, 3, 12345, 2, "ok"
     return made
@@ -54,8 +55,15 @@ class CombinedTests(SynchronousTestCase):
         self.assertEqual(
             CombinedFormatter()(exchange(), 784111777.9),
             '192.0.2.7 - - [06/Nov/1994:08:49:37 +0000] "GET /a?b=c HTTP/1.1" 200 12345 "http://r/" "curl/8" '
-            "0123abcd 10.0.0.1:80 2 1000 2000 11500 485500 500000 ok",
+            "0123abcd 10.0.0.2:80,10.0.0.1:80 2 1000 2000 11500 485500 500000 ok",
         )
+
+    def test_retryRefused(self) -> None:
+        """Why a failed try was not followed by another stands last; so does nothing if there is nothing to say."""
+        made = exchange()
+        made.retry_refused = "body-too-large"
+        self.assertTrue(CombinedFormatter()(made, 0).endswith(" ok retry=body-too-large"))
+        self.assertEqual(json.loads(JsonFormatter()(made, 0))["retry"], "body-too-large")
 
     def test_unreadable(self) -> None:
         """A request that could not be understood has a line too."""
@@ -95,7 +103,8 @@ class JsonTests(SynchronousTestCase):
             {
                 **{"ts": 784111777.123, "client": "192.0.2.7", "method": "GET", "host": "a.example:81"},
                 **{"target": "/a?b=c", "version": "1.1", "status": 200, "bytes_in": 3, "bytes_out": 12345},
-                **{"route": "api", "cluster": "app", "backend": "10.0.0.1:80", "tries": 2, "cache": None},
+                **{"route": "api", "cluster": "app", "backend": "10.0.0.2:80,10.0.0.1:80", "tries": 2},
+                **{"cache": None},
                 **{"queue_ms": 1.0, "connect_ms": 2.0, "first_byte_ms": 11.5, "transfer_ms": 485.5, "total_ms": 500.0},
                 **{"end": "ok", "request_id": "0123abcd", "tls": None, "user_agent": "curl/8", "referer": "http://r/"},
             },
@@ -227,7 +236,7 @@ class EveryExchangeTests(TalkCase):
         ways: tuple[tuple[bytes, Callable[[Peer], Any]], ...] = (
             (GET, lambda client: dialogue.backend().says(reply(b"ok", b"Connection: close"))),
             (GET, lambda client: dialogue.refuse()),
-            (GET, lambda client: dialogue.backend().finishes()),
+            (post(1) + b"a", lambda client: dialogue.backend().finishes()),
             (GET, cut),
             (b"BAD\r\n\r\n", lambda client: None),
             (GET[:9], lambda client: dialogue.advance_past(10)),

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.logger import formatEvent, globalLogPublisher
 
-from txproxy.pipeline.route import RequestFacts
+from txproxy.policy.facts import RequestFacts
 from txproxy.test.talk import GET, OK, POST_5, TalkCase, request
 from txproxy.testing import Dialogue, site
 

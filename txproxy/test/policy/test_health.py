@@ -193,6 +193,7 @@ class ReasonTests(SynchronousTestCase):
             ("\x1b[31mred\x00", "[31mred"),
             ("grün", "grün"),
             ("x" * 200, "x" * 200),
+            ("x" * 200 + "\n", "x" * 200),
             ("x" * 201, "x" * 197 + "..."),
             (" \n" * 1000, ""),
         ):

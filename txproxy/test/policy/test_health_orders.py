@@ -183,10 +183,11 @@ class DrainingTests(SynchronousTestCase):
 
     def test_shareOfAWarmOne(self) -> None:
         """It has had traffic until just now: no slow start."""
-        health = Health(_CHECKED._replace(slow_start_s=10), 0.0)
-        health.order("drain", 1.0)
-        health.order("serve", 60.0)
-        self.assertEqual(health.share(60.0), 1.0)
+        for late in (False, True):
+            health = Health(_CHECKED._replace(slow_start_s=10), 0.0, late)
+            health.order("drain", 31.0)
+            health.order("serve", 60.0)
+            self.assertEqual(health.share(60.0), 1.0)
 
     def test_shareOfOneThatRecoveredMeanwhile(self) -> None:
         """It was restarted, and has had no traffic since: the slow start is owed."""

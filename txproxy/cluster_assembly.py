@@ -1,0 +1,215 @@
+"""Joins what belongs to a cluster: its policy, its backends, and who finds and checks them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+from txproxy.config import cluster_model as model
+from txproxy.config.address import bracketed, parse_address
+from txproxy.config.problems import ConfigError, Problem
+from txproxy.net.reactor import EagerReactor
+from txproxy.policy.balancing.catalogue import make_policy
+from txproxy.policy.balancing.policy import Policy
+from txproxy.policy.breaker import Breaker, BreakerSettings
+from txproxy.policy.health import Health, HealthSettings
+from txproxy.policy.probing import MonitorSettings
+from txproxy.policy.retries import RetrySettings
+from txproxy.policy.sticky import StickyPolicy
+from txproxy.upstream.backend import Backend, BackendIdentity
+from txproxy.upstream.cluster import Cluster, ClusterSettings, ClusterTools
+from txproxy.upstream.connector import Connector, Endpoint
+from txproxy.upstream.discovery import Discovery, TtlBounds
+from txproxy.upstream.http1 import UpstreamConnection
+from txproxy.upstream.monitor import Monitor
+from txproxy.upstream.pool import PoolLimits
+from txproxy.upstream.probes import ProbeSettings, ProbeTls, make_probe
+from txproxy.upstream.resolver import Resolver, resolv_conf_path
+from txproxy.upstream.roster import Roster, RosterTools
+from txproxy.upstream.tools import UpstreamTimeouts, UpstreamTools
+
+_STICKY_KEY = "TXPROXY_STICKY_KEY"
+
+
+@cache
+def sticky_key() -> bytes:
+    """Return the key that signs sticky cookies: the environment's, or one for as long as this process lives."""
+    return os.environ.get(_STICKY_KEY, "").encode() or os.urandom(32)
+
+
+class ClusterMaker:
+    """Makes the clusters of one configuration.
+
+    :param reactor: provides IReactorTCP, IReactorUNIX, IReactorUDP and IReactorTime.
+    :param functions: users' functions by the reference that the configuration has for them.
+    :param tools: what all connections to backends share.
+    :param clocks: where time and chance come from.
+    :param resolver: resolves names; one that asks the DNS if None.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        functions: Mapping[str, Callable[..., Any]],
+        tools: UpstreamTools,
+        clocks: Any,
+        resolver: Any,
+    ) -> None:
+        self._reactor = reactor
+        self._eager = EagerReactor(reactor)
+        self._functions = functions
+        self._tools = tools
+        self._clocks = clocks
+        self._resolver = resolver
+
+    def make(self, name: str, settings: model.Cluster) -> Roster:
+        """Return who belongs to a cluster, and with that the cluster itself; nothing is connected yet.
+
+        :raises ConfigError: if a file of certificates cannot be used, or making the user's policy raised.
+        """
+        clocks = self._clocks
+        cluster = Cluster(
+            name,
+            _cluster_settings(settings),
+            self._policy(name, settings),
+            _breaker(settings.breaker, clocks.monotonic()),
+            ClusterTools(clocks.monotonic, clocks.random, self._tools.deadlines),
+        )
+
+        def make_backend(entry: model.Backend, name: str, hosts: tuple[str, ...], late: bool) -> Backend:
+            return self._backend(settings, entry, BackendIdentity(name, b"", hosts=hosts), late)
+
+        def make_discovery(host: str, on_members: Any, on_failure: Any) -> Discovery:
+            return self._discovery(host, settings, on_members, on_failure)
+
+        tools = RosterTools(make_backend, make_discovery, clocks.monotonic, clocks.wall)
+        try:
+            monitor = self._monitor(settings)
+        except ValueError as error:
+            raise _config_error(f"cluster.{name}.health", str(error)) from None
+        return Roster(cluster, settings.backends, monitor, tools)
+
+    def _policy(self, name: str, settings: model.Cluster) -> Policy:
+        try:
+            policy = make_policy(settings.balance, settings.hash_key, self._functions)
+        except Exception as error:  # The class is the user's: whatever it raises is a fault of the configuration.
+            text = f"{settings.balance} raised {type(error).__name__}: {error}"
+            raise _config_error(f"cluster.{name}.balance", text) from None
+        if not settings.sticky:
+            return policy
+        return StickyPolicy(policy, settings.sticky, sticky_key(), name)
+
+    def _backend(self, cluster: model.Cluster, entry: model.Backend, identity: BackendIdentity, late: bool) -> Backend:
+        pool, tools = cluster.pool, self._tools
+        address = parse_address(entry.address)
+        host = address.host if address.kind == "tcp" else "localhost"
+        host_field = bracketed(host) if address.port in (0, 80) else f"{bracketed(host)}:{address.port}"
+        identity = identity._replace(
+            host_field=host_field.encode(),
+            weight=entry.weight,
+            is_backup=entry.backup,
+            port=address.port,
+            path=address.path,
+        )
+        timeouts = UpstreamTimeouts(
+            cluster.timeouts.first_byte_s,
+            cluster.timeouts.between_bytes_s,
+            cluster.timeouts.stream_s,
+            pool.idle_timeout_s,
+        )
+
+        def make_connector(backend: Backend) -> Connector:
+            endpoint = Endpoint(identity.hosts, identity.port, identity.path)
+            return Connector(
+                self._eager, endpoint, pool.connect_timeout_s, lambda: UpstreamConnection(backend, timeouts, tools)
+            )
+
+        limits = PoolLimits(
+            cluster.connection_limit(entry),
+            pool.max_idle,
+            pool.max_requests,
+            pool.max_age_s,
+            pool.queue,
+            pool.queue_timeout_s,
+            pool.when_full,
+            pool.min_idle,
+        )
+        health = Health(_health_settings(cluster), tools.clock(), joined_late=late)
+        return Backend(identity, limits, health, make_connector, tools.clock, tools.deadlines)
+
+    def _monitor(self, settings: model.Cluster) -> Monitor | None:
+        health = settings.health
+        if health is None:
+            return None
+        tls = settings.tls
+        probe = ProbeSettings(
+            type=health.type,
+            path=health.path,
+            host=health.host,
+            headers=health.headers,
+            statuses=health.statuses,
+            body=health.body,
+            timeout_s=health.timeout_s,
+            tls=ProbeTls(tls.verify, tls.server_name, tls.ca) if health.type == "tls" else None,
+            function=self._functions.get(health.type),
+        )
+        return Monitor(
+            self._reactor,
+            MonitorSettings(health.interval_s, health.jitter, health.max_response_s),
+            make_probe(probe, self._eager),
+            self._clocks.monotonic,
+            self._clocks.random,
+        )
+
+    def _discovery(self, host: str, settings: model.Cluster, on_members: Any, on_failure: Any) -> Discovery:
+        if self._resolver is None:
+            self._resolver = Resolver(self._reactor, resolv_conf_path())
+        bounds = TtlBounds(settings.dns_min_ttl_s, settings.dns_max_ttl_s)
+        return Discovery(host, self._resolver, self._reactor.callLater, bounds, on_members, on_failure)
+
+
+def _config_error(path: str, message: str) -> ConfigError:
+    return ConfigError((Problem("configuration", 0, path, message),))
+
+
+def _cluster_settings(settings: model.Cluster) -> ClusterSettings:
+    retry = settings.retry
+    return ClusterSettings(
+        RetrySettings(
+            retry.tries,
+            retry.idempotent_tries,
+            retry.budget,
+            retry.min_per_s,
+            retry.backoff_min_ms / 1e3,
+            retry.backoff_max_ms / 1e3,
+            retry.body_bytes,
+        ),
+        settings.panic,
+        settings.passive.max_ejected,
+        settings.pool.queue,
+        settings.pool.queue_timeout_s,
+        settings.balance,
+    )
+
+
+def _breaker(settings: model.Breaker, now: float) -> Breaker | None:
+    if not settings.error_rate and not settings.max_pending:
+        return None
+    return Breaker(BreakerSettings(settings.error_rate, settings.window_s, settings.open_s, settings.max_pending), now)
+
+
+def _health_settings(settings: model.Cluster) -> HealthSettings:
+    health, passive = settings.health, settings.passive
+    checks = model.Health() if health is None else health
+    return HealthSettings(
+        checked=health is not None,
+        initial=checks.initial,
+        fall=checks.fall,
+        rise=checks.rise,
+        failures=passive.failures,
+        ejection_s=passive.ejection_s,
+        max_ejection_s=passive.max_ejection_s,
+        slow_start_s=settings.slow_start_s,
+    )

@@ -1,0 +1,318 @@
+"""The backends of a cluster as its entries name them: servers by address or by name, changed while the proxy runs.
+
+What the operator does, what the DNS says and what checks find comes together here; the cluster is told of each.
+Nothing here drops a request: those under way at a backend that leaves are completed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from txproxy.config.address import parse_address
+from txproxy.config.cluster_model import Backend as BackendSettings
+from txproxy.policy.health import Order
+from txproxy.upstream.backend import Backend
+from txproxy.upstream.cluster import Cluster
+from txproxy.upstream.probes import ProbeTarget
+
+
+class LastCheck(NamedTuple):
+    """How the last check of a backend ended."""
+
+    at_s: float
+    """Seconds since 1970."""
+    passed: bool
+    reason: str
+    """Why it failed; empty if it passed."""
+    took_s: float
+
+
+class BackendStatus(NamedTuple):
+    """One backend as it is now."""
+
+    name: str
+    entry: str
+    """Its address in the configuration; the same as the name, but for servers that were found by the DNS."""
+    state: str
+    """``checking``, ``up``, ``down``, ``ejected``, ``trial``, ``draining`` or ``maintenance``."""
+    since_s: float
+    """When it came to this state, in seconds since 1970."""
+    weight: int
+    share: float
+    """Part of its weight that it has by now, 0 to 1: less than 1 during a slow start."""
+    backup: bool
+    active: int
+    """Requests that it was given and that have not ended, those that wait for a connection included."""
+    queued: int
+    """Requests that wait for a connection."""
+    connections: int
+    idle: int
+    """Connections that carry nothing."""
+    failures: int
+    """Failed requests in a row."""
+    ejections: int
+    last_error: str
+    last_check: LastCheck | None
+
+
+class RosterTools(NamedTuple):
+    """What a roster makes its backends with."""
+
+    make_backend: Callable[[BackendSettings, str, tuple[str, ...], bool], Backend]
+    """Given an entry, a name, addresses and whether it joins late, returns a backend."""
+    make_discovery: Callable[[str, Callable[..., None], Callable[..., None]], Any]
+    """Given a host name, who is told of its addresses and who of failure, returns a discovery."""
+    clock: Callable[[], float]
+    """The monotonic clock, in seconds."""
+    wall_clock: Callable[[], float]
+    """Seconds since 1970."""
+
+
+class Entry:
+    """One entry of a cluster's backends.
+
+    :param settings: as the configuration has them.
+    """
+
+    def __init__(self, settings: BackendSettings) -> None:
+        self.settings = settings
+        self.address = parse_address(settings.address)
+        self.weight = settings.weight
+        self.order: Order = "serve"
+        self.servers: dict[tuple[str, ...], Backend] = {}
+        """By their addresses."""
+        self.discovery: Any = None
+        self.is_known = False
+        """The DNS has said something of it, if it is a name."""
+
+    def name_of(self, hosts: tuple[str, ...]) -> str:
+        """Return what the server at these addresses is called: its own, if there may be several."""
+        return self.settings.address if self.discovery is None else f"{self.settings.address}@{hosts[0]}"
+
+
+class Roster:
+    """Who belongs to a cluster.
+
+    :param cluster: whose backends they are.
+    :param entries: of the configuration.
+    :param monitor: checks the backends, or None.
+    :param tools: see there.
+    """
+
+    def __init__(self, cluster: Cluster, entries: Iterable[BackendSettings], monitor: Any, tools: RosterTools) -> None:
+        self.cluster = cluster
+        self._monitor = monitor
+        self._tools = tools
+        self._entries: dict[str, Entry] = {}
+        self._checks: dict[str, LastCheck] = {}
+        self._started = False
+        static = []
+        for settings in entries:
+            entry = self._enter(settings)
+            if entry.discovery is None:
+                static += self._servers(entry, [_hosts_of(entry)], False)
+        cluster.add(*static)
+
+    def start(self) -> None:
+        """Begin to check backends and to resolve names."""
+        self._started = True
+        if self._monitor is not None:
+            self._monitor.start()
+        for entry in self._entries.values():
+            if entry.discovery is not None:
+                entry.discovery.start()
+
+    def pause(self) -> None:
+        """Check and resolve nothing until ``start`` is called again."""
+        self._started = False
+        if self._monitor is not None:
+            self._monitor.stop()
+        for entry in self._entries.values():
+            if entry.discovery is not None:
+                entry.discovery.stop()
+
+    def stop(self) -> None:
+        """Check and resolve nothing more, and keep no connection."""
+        self.pause()
+        for backend in self.cluster.backends:
+            backend.close()
+
+    # What the operator does.
+
+    def drain(self, name: str) -> None:
+        """Send no new requests to a backend; those under way are completed, and it is checked on.
+
+        :param name: of a backend, or of an entry of the configuration: then all its servers.
+        :raises KeyError: there is none of that name.
+        """
+        self._order(name, "drain")
+
+    def maintain(self, name: str) -> None:
+        """Send no new requests to a backend, and do not check it either; see ``drain``."""
+        self._order(name, "maintain")
+
+    def serve(self, name: str) -> None:
+        """Send requests to a backend again, as far as it is up; see ``drain``."""
+        self._order(name, "serve")
+
+    def set_weight(self, name: str, weight: int) -> None:
+        """Change a backend's share of the requests.
+
+        :param name: see ``drain``.
+        :param weight: 1 to 65535.
+        :raises KeyError: there is none of that name.
+        :raises ValueError: the weight is not valid.
+        """
+        if type(weight) is not int or not 1 <= weight <= 65535:
+            raise ValueError(f"{weight!r} is not a weight (allowed: 1 to 65535)")
+        if name in self._entries:
+            self._entries[name].weight = weight
+        for backend in self._named(name):
+            self.cluster.reweigh(backend, weight)
+
+    def add(self, address: str, weight: int = 1, max_connections: int | None = None, backup: bool = False) -> None:
+        """Take a server in; with checks it gets requests once it has passed one.
+
+        :param address: as in the configuration.
+        :param weight: its share of the requests.
+        :param max_connections: to it; the pool's if omitted.
+        :param backup: it serves only while no other can.
+        :raises ValueError: it is not valid, or there already.
+        """
+        settings = BackendSettings(address=address, weight=weight, max_connections=max_connections, backup=backup)
+        entry = self._enter(settings)
+        if entry.discovery is None:
+            self.cluster.add(*self._servers(entry, [_hosts_of(entry)], True))
+        elif self._started:
+            entry.discovery.start()
+
+    def remove(self, name: str) -> None:
+        """Let an entry go for good: no new requests, and those under way are completed.
+
+        :param name: its address as it was given.
+        :raises KeyError: there is none of that name.
+        """
+        entry = self._entries.pop(name, None)
+        if entry is None:
+            raise KeyError(f"cluster {self.cluster.name} has no backend {name}")
+        if entry.discovery is not None:
+            entry.discovery.stop()
+            self._becomes_known(entry)
+        for hosts in list(entry.servers):
+            self._leave(entry, hosts)
+
+    def status(self) -> list[BackendStatus]:
+        """Return every backend as it is now."""
+        return [self._status(entry, backend) for entry in self._entries.values() for backend in entry.servers.values()]
+
+    # How it comes about.
+
+    def _enter(self, settings: BackendSettings) -> Entry:
+        entry = Entry(settings)
+        if any(entry.address.comparable == other.address.comparable for other in self._entries.values()):
+            raise ValueError(f"{settings.address} is a backend of {self.cluster.name} already")
+        self._entries[settings.address] = entry
+        address = entry.address
+        if address.kind == "tcp" and not address.is_ip:
+            self.cluster.names_unknown += 1
+            entry.discovery = self._tools.make_discovery(
+                address.host,
+                lambda members: self._resolved(entry, members),
+                lambda _reason: self._becomes_known(entry),
+            )
+        return entry
+
+    def _servers(self, entry: Entry, hosts: Iterable[tuple[str, ...]], late: bool) -> list[Backend]:
+        backends = []
+        for each in hosts:
+            backend = self._tools.make_backend(entry.settings, entry.name_of(each), each, late)
+            backend.weight = entry.weight
+            entry.servers[each] = backend
+            backends.append(backend)
+            if entry.order != "serve":
+                backend.health.order(entry.order, self._tools.clock())
+            if self._monitor is not None:
+                identity = backend.identity
+                target = ProbeTarget(identity.name, identity.hosts, identity.port, identity.path, identity.host_field)
+                self._monitor.watch(target, backend.health, self._noting(backend))
+        return backends
+
+    def _noting(self, backend: Backend) -> Callable[[bool, str, float], None]:
+        def note(passed: bool, reason: str, took_s: float) -> None:
+            self._checks[backend.name] = LastCheck(self._tools.wall_clock(), passed, reason, took_s)
+            self.cluster.checked(backend, passed, reason)
+
+        return note
+
+    def _resolved(self, entry: Entry, members: tuple[tuple[str, ...], ...]) -> None:
+        """Take the addresses of an entry's servers: those that are new come in before those that are gone leave."""
+        late = entry.is_known
+        new = [each for each in members if each not in entry.servers]
+        gone = [each for each in entry.servers if each not in members]
+        names = {entry.name_of(each) for each in new}
+        # A server whose other address has changed has the same name as before, and names are unique.
+        for hosts in [each for each in gone if entry.name_of(each) in names]:
+            gone.remove(hosts)
+            self._leave(entry, hosts)
+        self.cluster.add(*self._servers(entry, new, late))
+        for hosts in gone:
+            self._leave(entry, hosts)
+        self._becomes_known(entry)
+
+    def _becomes_known(self, entry: Entry) -> None:
+        if not entry.is_known:
+            entry.is_known = True
+            self.cluster.names_are_known()
+
+    def _leave(self, entry: Entry, hosts: tuple[str, ...]) -> None:
+        backend = entry.servers.pop(hosts)
+        if self._monitor is not None:
+            self._monitor.unwatch(backend.name)
+        self._checks.pop(backend.name, None)
+        self.cluster.remove(backend)
+
+    def _order(self, name: str, order: Order) -> None:
+        backends = self._named(name)
+        if name in self._entries:
+            self._entries[name].order = order  # For servers of a name that the DNS has still to find.
+        for backend in backends:
+            if order == "maintain" and self._monitor is not None:
+                self._monitor.give_up(backend.name)
+            self.cluster.order(backend, order)
+
+    def _named(self, name: str) -> list[Backend]:
+        if name in self._entries:
+            return list(self._entries[name].servers.values())
+        found = [backend for backend in self.cluster.backends if backend.name == name]
+        if not found:
+            raise KeyError(f"cluster {self.cluster.name} has no backend {name}")
+        return found
+
+    def _status(self, entry: Entry, backend: Backend) -> BackendStatus:
+        health, pool = backend.health, backend.pool
+        now = self._tools.clock()
+        return BackendStatus(
+            name=backend.name,
+            entry=entry.settings.address,
+            state=health.state,
+            since_s=self._tools.wall_clock() - now + health.since,
+            weight=backend.weight,
+            share=health.share(now),
+            backup=backend.identity.is_backup,
+            active=backend.candidate.active,
+            queued=len(pool.waiting),
+            connections=pool.total,
+            idle=len(pool.idle),
+            failures=health.failures,
+            ejections=health.ejections,
+            last_error=health.last_error,
+            last_check=self._checks.get(backend.name),
+        )
+
+    def __repr__(self) -> str:
+        return f"<Roster of {self.cluster.name}: {', '.join(self._entries)}>"
+
+
+def _hosts_of(entry: Entry) -> tuple[str, ...]:
+    return (entry.address.host,) if entry.address.kind == "tcp" else ()
