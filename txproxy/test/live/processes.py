@@ -79,6 +79,7 @@ class ProxyProcess(Process):
         access log as JSON to a file of its own, at level ``level``.
     :param command: words of the txproxy command before ``-c FILE``.
     :param files: further files of its directory by name, such as a ``site.py``.
+    :param environment: further variables of its environment.
     :raises AssertionError: with its log, if it is not ready in time.
     """
 
@@ -88,6 +89,7 @@ class ProxyProcess(Process):
         *,
         command: Sequence[str] = ("run",),
         files: dict[str, str] | None = None,
+        environment: dict[str, str] | None = None,
         level: str = "info",
         timeout_s: float = DEADLINE_S,
     ) -> None:
@@ -100,7 +102,8 @@ class ProxyProcess(Process):
         for name, text in (files or {}).items():
             (directory / name).write_text(text)
         arguments = [sys.executable, "-m", "txproxy.main", *command, "-c", str(self.config_path)]
-        super().__init__(arguments, directory, {**os.environ, "PYTHONPATH": str(PROJECT), "PYTHONUNBUFFERED": "1"})
+        ours = {"PYTHONPATH": str(PROJECT), "PYTHONUNBUFFERED": "1"}
+        super().__init__(arguments, directory, {**os.environ, **ours, **(environment or {})})
         try:
             wait_for(lambda: " ready" in self.error_text or self.process.poll() is not None, "ready", timeout_s)
             assert self.process.poll() is None, f"exit {self.process.returncode}"

@@ -133,7 +133,7 @@ def test_after_a_black_hole_the_next_server_is_tried() -> None:
         with ProxyProcess(config) as proxy:
             assert get(proxy.port, "/kept", method="POST", body=b"abc").body == b"abc"
             (line,) = proxy.access_lines(1)
-    assert (line["tries"], line["backend"], line["end"]) == (2, backend.address, "ok")
+    assert (line["tries"], line["backend"], line["end"]) == (2, f"{hole.address},{backend.address}", "ok")
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
