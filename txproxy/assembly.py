@@ -57,6 +57,11 @@ class Assembled:
         for roster in self.rosters.values():
             roster.start()
 
+    def wind_down(self) -> None:
+        """Make no connections in advance any more: what is under way is completed, and nothing new comes."""
+        for roster in self.rosters.values():
+            roster.wind_down()
+
     def stop(self) -> None:
         """Check and resolve nothing more, and keep no connection to a backend."""
         for roster in self.rosters.values():

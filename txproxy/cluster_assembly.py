@@ -19,7 +19,8 @@ from txproxy.policy.probing import MonitorSettings
 from txproxy.policy.retries import RetrySettings
 from txproxy.policy.sticky import StickyPolicy
 from txproxy.upstream.backend import Backend, BackendIdentity
-from txproxy.upstream.cluster import Cluster, ClusterSettings, ClusterTools
+from txproxy.upstream.choosing import ClusterSettings, ClusterTools
+from txproxy.upstream.cluster import Cluster
 from txproxy.upstream.connector import Connector, Endpoint
 from txproxy.upstream.discovery import Discovery, TtlBounds
 from txproxy.upstream.http1 import UpstreamConnection

@@ -20,6 +20,7 @@ class Exchange:
     """
 
     __slots__ = (
+        "admitted_at",
         "attempt",
         "backend",
         "backends_tried",
@@ -65,6 +66,8 @@ class Exchange:
         """When the first byte of the request had come."""
         self.connect_at = NOT_YET
         """When it stopped waiting for a place: a connection was leased or began to be made."""
+        self.admitted_at = NOT_YET
+        """When the cluster's circuit breaker let it pass, if it has one."""
         self.tried_at = NOT_YET
         """When the last backend was chosen for it."""
         self.leased_at = NOT_YET

@@ -164,6 +164,7 @@ class ProxyService(Service):
         if assembled is None:
             return succeed(None)
         self.assembled = None
+        assembled.wind_down()
         stopped = [port.stopListening() for port in self.ports.values()]
         self.ports.clear()
         sites = list(assembled.sites.values())

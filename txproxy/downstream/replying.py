@@ -59,6 +59,7 @@ class ReplyingConnection(Protocol):
         """Send an interim reply at once (RFC 9110 section 15.2); HTTP/1.0 clients know none."""
         if exchange.request.minor and not exchange.ended:  # type: ignore[union-attr]
             self.transport.write(write_reply_head(reply, b"\r\n\r\n"))
+            exchange.interim_sent = True
             self._told_to_go_on = self._told_to_go_on or reply.status == 100
             self._awaits_body()
 

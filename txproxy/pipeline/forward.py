@@ -99,6 +99,23 @@ class Forward:
         except Exception:
             chains.fail(exchange, Failure())
 
+    def turned_away(self, exchange: Exchange) -> None:
+        """Find another backend: the one that the exchange has waited for is to get no more requests.
+
+        Nothing was sent, so that this is no try. If there is no other, it waits for the same one again.
+        """
+        now = self._clock()
+        try:
+            another = exchange.cluster.pick_another(exchange, now)
+            if another is None:
+                exchange.backend.enqueue(exchange, self, now)
+                return
+            exchange.backends_tried = exchange.backends_tried[:-1]
+            exchange.tries -= 1
+            self._try(exchange, another, now)
+        except Exception:
+            chains.fail(exchange, Failure())
+
     def _send(self, exchange: Exchange, connection: Any) -> None:
         route = self._route
         exchange.server = connection
@@ -114,7 +131,6 @@ class Forward:
 
     def interim_received(self, exchange: Exchange, reply: ReplyHead) -> None:
         """Pass on an interim reply (RFC 9110 section 15.2)."""
-        exchange.interim_sent = True
         exchange.client.send_interim(exchange, reply)
 
     def reply_received(self, exchange: Exchange, reply: ReplyHead) -> bool:
@@ -189,18 +205,26 @@ class Forward:
             else:
                 exchange.resent += 1
                 wait_s = retries.backoff_s(cluster.settings.retry, self._random)
-                exchange.attempt = self._call_later(wait_s, self._again, exchange, another or exchange.backend)
+                backend = another or exchange.backend
+                exchange.attempt = self._call_later(wait_s, self._again, exchange, backend, error)
                 return
+        self._give_up(exchange, error, why)
+
+    def _give_up(self, exchange: Exchange, error: ProxyError, why: str) -> None:
         exchange.retry_refused = why
-        cluster.gave_up(exchange, error, now)
+        exchange.cluster.gave_up(exchange, error, self._clock())
         exchange.client.fail(exchange, error)
 
-    def _again(self, exchange: Exchange, backend: Any) -> None:
+    def _again(self, exchange: Exchange, backend: Any, error: ProxyError) -> None:
         exchange.attempt = None
         now = self._clock()
+        cluster = exchange.cluster
         try:
-            if not backend.is_serving:
-                backend = exchange.cluster.pick_another(exchange, now) or backend
-            self._try(exchange, backend, now)
+            if not cluster.may_be_asked(backend):
+                backend = cluster.pick_another(exchange, now)
+            if backend is None:
+                self._give_up(exchange, error, "no-backend-left")
+            else:
+                self._try(exchange, backend, now)
         except Exception:
             chains.fail(exchange, Failure())

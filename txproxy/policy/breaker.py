@@ -48,6 +48,8 @@ class Breaker:
         self.state: Literal["closed", "open", "half-open"] = "closed"
         self.since = now
         """When ``state`` began."""
+        self.max_pending = settings.max_pending
+        """Requests that may wait for a reply at once; 0: ``admit`` need not be told of them."""
         self.is_counting = settings.error_rate > 0
         """Whether outcomes have to be told; else ``succeeded`` and ``failed`` change nothing."""
         self.next_change_at = NEVER

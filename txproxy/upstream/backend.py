@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from twisted.internet.defer import maybeDeferred
 from twisted.python.failure import Failure
 
-from txproxy.errors import BadReply, ConnectFailed, ProxyError, QueueFull, QueueTimeout
+from txproxy.errors import BadReply, ConnectFailed, InternalError, ProxyError, QueueFull, QueueTimeout
 from txproxy.observe.log import Logger
 from txproxy.policy.candidate import Candidate
 from txproxy.policy.deadlines import NEVER, Deadlines
@@ -62,8 +63,12 @@ class Backend:
         self.weight = identity.weight
         """As it was configured, or set since; the candidate's may be less for a while."""
         self.candidate = Candidate(identity.name, identity.weight, self)
+        self.is_member = False
+        """It belongs to its cluster; not so once it was removed and only completes what is under way."""
         self.is_serving = False
         """New requests may be sent to it."""
+        self.cuts = 0
+        """Replies in a row that it has cut in the middle of their bodies."""
         self.is_watched = False
         """Its replies are to be reported to its cluster, good ones too."""
         self.pool = Pool(limits, self.candidate)
@@ -133,15 +138,20 @@ class Backend:
         if not keep:
             self.close_idle()
 
-    def turn_away(self, error: ProxyError) -> None:
-        """Have all requests that wait for a connection try another backend.
+    def readdress(self, hosts: tuple[str, ...]) -> None:
+        """Connect to other addresses from here on.
 
-        :param error: why; a retryable one.
+        :param hosts: of the same server.
         """
+        self.identity = self.identity._replace(hosts=hosts)
+        self._connector.readdress(hosts)
+
+    def turn_away(self) -> None:
+        """Have all requests that wait for a connection look for another backend."""
         for waiter in self.pool.leave_all():
             self.deadlines.forget(waiter)
             waiter.exchange.attempt = None
-            waiter.on_lease.lease_failed(waiter.exchange, error)
+            waiter.on_lease.turned_away(waiter.exchange)
 
     def make_idle(self) -> None:
         """Make the connections that are to be there in advance."""
@@ -149,7 +159,8 @@ class Backend:
 
     def _dial(self, count: int) -> None:
         for _ in range(count):
-            self._connector.connect().addCallbacks(self._connected, self._connect_failed).addErrback(self._bug)
+            connecting = maybeDeferred(self._connector.connect)
+            connecting.addCallbacks(self._connected, self._connect_failed).addErrback(self._bug)
 
     def _carry_out(self, todo: Todo) -> None:
         # Dials first: a lease may bring the end of an exchange and so change the pool again.
@@ -162,7 +173,7 @@ class Backend:
     def _connected(self, connection: Any) -> None:
         if self._closed or not self.pool.keeps_idle and not self.pool.waiting:
             connection.retire()
-            self.pool.connect_failed()
+            self.pool.unneeded()
         elif connection.is_reusable:
             now = self.clock()
             connection.in_pool = True
@@ -178,8 +189,9 @@ class Backend:
 
     def _connect_failed(self, failure: Failure) -> None:
         error = failure.value
-        if not isinstance(error, ProxyError):  # pragma: no cover - the connector sorts every failure
-            failure.raiseException()
+        if not isinstance(error, ProxyError):  # The connector sorts every failure but its own.
+            self._bug(failure)
+            error = InternalError(repr(error), logged=True)
         self._fail_first(error)
 
     def _fail_first(self, error: Any) -> None:

@@ -61,6 +61,10 @@ class Connector:
         made.addErrback(_sorted_failure)
         return made
 
+    def readdress(self, hosts: tuple[str, ...]) -> None:
+        """Connect to other addresses from here on; what is under way is not touched."""
+        self._endpoint = self._endpoint._replace(hosts=hosts)
+
     def _attempt(self, host: str, timeout_s: float) -> Deferred[Any]:
         made = maybeDeferred(self._creator.connectTCP, host, self._endpoint.port, timeout=timeout_s)
         return made.addErrback(_sorted_failure)
@@ -68,7 +72,7 @@ class Connector:
     def _won(self, result: tuple[str, Any]) -> Any:
         host, protocol = result
         hosts = self._endpoint.hosts
-        if host != hosts[0]:
+        if host in hosts[1:]:
             # A family that leads nowhere would cost every connection the head start of the race.
             self._endpoint = self._endpoint._replace(hosts=(host, *(each for each in hosts if each != host)))
         return protocol

@@ -288,6 +288,8 @@ class UpstreamConnection(PatientConnection):
                 self.valve.open_wide()
             self.expect_idle(now)
             self._backend.release(self)
+        if self._backend.is_watched:
+            exchange.cluster.completed(exchange, now)
         client.end_reply(content, trailers, now)
 
     # Failures.

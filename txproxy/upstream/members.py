@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from txproxy.policy.candidate import Candidate
 from txproxy.upstream.backend import Backend
 
@@ -24,15 +22,17 @@ class Members:
         self.checking = 0
         """Backends of which nothing is known yet."""
         self.ejected = 0
+        self._has_served = False
 
     def add(self, backend: Backend) -> None:
         """Take a backend in."""
         self.backends = (*self.backends, backend)
+        backend.is_member = True
 
     def remove(self, backend: Backend) -> None:
         """Let a backend go."""
         self.backends = tuple(each for each in self.backends if each is not backend)
-        backend.is_serving = False
+        backend.is_serving = backend.is_member = False
 
     def refresh(self, weights_changed: bool = False) -> None:
         """Look at every backend's state anew.
@@ -56,13 +56,20 @@ class Members:
             elif state == "checking":
                 self.checking += 1
         first, backups = tuple(tiers[0]), tuple(tiers[1])
-        states = {backend.health.state for backend in self.backends if not backend.identity.is_backup}
-        # Backups are not in need because their checks end first.
-        eligible = first or (() if states == {"checking"} else backups)
+        if not first and not self._has_served and self._all_are_checking():
+            # Backups are not in need because their checks end first.
+            eligible: tuple[Candidate, ...] = ()
+        else:
+            eligible = first or backups
+        self._has_served = self._has_served or bool(eligible)
         if weights_changed or eligible != self.eligible:
             self.eligible = eligible
         self.reserve = () if eligible is backups else backups
         self.trials = trials[0] or ([] if first else trials[1])
+
+    def _all_are_checking(self) -> bool:
+        states = {backend.health.state for backend in self.backends if not backend.identity.is_backup}
+        return states == {"checking"}
 
     def may_eject(self, backend: Backend, most_ejected: float) -> bool:
         """Return whether a backend may be ejected: never the last that serves, and not too many at once.
@@ -80,19 +87,23 @@ class Members:
         :param idempotent: the request could be sent again.
         """
         for backend in self.trials:
-            if backend.health.take_trial(now, idempotent):
+            if not backend.pool.is_full and backend.health.take_trial(now, idempotent):
                 return backend
         return None
 
-    def by_latest_failure(self) -> Iterator[Candidate]:
-        """Yield those that are down, for a request that has no other choice: the one that failed last comes first.
+    def may_be_asked_in_need(self, backend: Backend) -> bool:
+        """Return whether a backend that is not up may be asked if none is: not against the operator's will."""
+        return backend.is_member and backend.health.state not in _PASSED_OVER
+
+    def by_latest_failure(self) -> list[Candidate]:
+        """Return those that are down, for a request that has no other choice: the one that failed last comes first.
 
         One that failed a moment ago was alive until then; one that failed long ago has been dead for long. Backups
         come last.
         """
-        down = [backend for backend in self.backends if backend.health.state not in _PASSED_OVER]
+        down = [backend for backend in self.backends if self.may_be_asked_in_need(backend)]
         down.sort(key=lambda backend: (backend.identity.is_backup, -backend.health.last_failure_at))
-        return (backend.candidate for backend in down)
+        return [backend.candidate for backend in down]
 
     def __repr__(self) -> str:
         return f"<Members {len(self.eligible)} of {len(self.backends)} eligible>"

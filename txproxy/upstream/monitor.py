@@ -134,6 +134,8 @@ class Monitor:
         except Exception:
             check = fail(Failure())
         watched.check = check
+        if self._watched.get(watched.target.name) is not watched:
+            self._give_up(watched)  # A user's check has let its own target go.
         check.addCallbacks(
             lambda _: self._ended(watched, check, ""),
             lambda failure: self._ended(watched, check, self._reason(failure, watched)),

@@ -42,7 +42,8 @@ class PooledConnection(Protocol):
 class Waiter:
     """A request that waits for a connection; watched for the end of its patience.
 
-    :param on_lease: told ``leased(exchange, connection)`` or ``lease_failed(exchange, error)``.
+    :param on_lease: told ``leased(exchange, connection)``, ``lease_failed(exchange, error)`` or
+        ``turned_away(exchange)``; by a lobby ``start_again(exchange)``.
     :param owner: the backend: told ``waited_too_long(waiter)`` and ``stop_waiting(waiter)``.
     :param fresh: takes only a connection that has carried nothing yet.
     """
@@ -180,6 +181,11 @@ class Pool:
         self.stats.created += 1
         self.idle.append(connection)
         return self.assign()
+
+    def unneeded(self) -> None:
+        """Take note that a connection was made and closed again, for nobody needs it any more."""
+        self.connecting -= 1
+        self.stats.discarded += 1
 
     def connect_failed(self) -> Waiter | None:
         """Take note that a connection could not be made.

@@ -9,51 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from txproxy.config.address import parse_address
 from txproxy.config.cluster_model import Backend as BackendSettings
 from txproxy.policy.health import Order
 from txproxy.upstream.backend import Backend
 from txproxy.upstream.cluster import Cluster
+from txproxy.upstream.entry import Entry
 from txproxy.upstream.probes import ProbeTarget
-
-
-class LastCheck(NamedTuple):
-    """How the last check of a backend ended."""
-
-    at_s: float
-    """Seconds since 1970."""
-    passed: bool
-    reason: str
-    """Why it failed; empty if it passed."""
-    took_s: float
-
-
-class BackendStatus(NamedTuple):
-    """One backend as it is now."""
-
-    name: str
-    entry: str
-    """Its address in the configuration; the same as the name, but for servers that were found by the DNS."""
-    state: str
-    """``checking``, ``up``, ``down``, ``ejected``, ``trial``, ``draining`` or ``maintenance``."""
-    since_s: float
-    """When it came to this state, in seconds since 1970."""
-    weight: int
-    share: float
-    """Part of its weight that it has by now, 0 to 1: less than 1 during a slow start."""
-    backup: bool
-    active: int
-    """Requests that it was given and that have not ended, those that wait for a connection included."""
-    queued: int
-    """Requests that wait for a connection."""
-    connections: int
-    idle: int
-    """Connections that carry nothing."""
-    failures: int
-    """Failed requests in a row."""
-    ejections: int
-    last_error: str
-    last_check: LastCheck | None
+from txproxy.upstream.status import BackendStatus, LastCheck
 
 
 class RosterTools(NamedTuple):
@@ -67,28 +29,6 @@ class RosterTools(NamedTuple):
     """The monotonic clock, in seconds."""
     wall_clock: Callable[[], float]
     """Seconds since 1970."""
-
-
-class Entry:
-    """One entry of a cluster's backends.
-
-    :param settings: as the configuration has them.
-    """
-
-    def __init__(self, settings: BackendSettings) -> None:
-        self.settings = settings
-        self.address = parse_address(settings.address)
-        self.weight = settings.weight
-        self.order: Order = "serve"
-        self.servers: dict[tuple[str, ...], Backend] = {}
-        """By their addresses."""
-        self.discovery: Any = None
-        self.is_known = False
-        """The DNS has said something of it, if it is a name."""
-
-    def name_of(self, hosts: tuple[str, ...]) -> str:
-        """Return what the server at these addresses is called: its own, if there may be several."""
-        return self.settings.address if self.discovery is None else f"{self.settings.address}@{hosts[0]}"
 
 
 class Roster:
@@ -105,6 +45,8 @@ class Roster:
         self._monitor = monitor
         self._tools = tools
         self._entries: dict[str, Entry] = {}
+        self._comparables: set[str] = set()
+        """Addresses of all entries in one form."""
         self._checks: dict[str, LastCheck] = {}
         self._started = False
         static = []
@@ -122,6 +64,11 @@ class Roster:
         for entry in self._entries.values():
             if entry.discovery is not None:
                 entry.discovery.start()
+        self.cluster.make_idle()
+
+    def wind_down(self) -> None:
+        """Make no connections in advance any more: the proxy is stopping."""
+        self.cluster.makes_idle = False
 
     def pause(self) -> None:
         """Check and resolve nothing until ``start`` is called again."""
@@ -196,26 +143,28 @@ class Roster:
         entry = self._entries.pop(name, None)
         if entry is None:
             raise KeyError(f"cluster {self.cluster.name} has no backend {name}")
+        self._comparables.discard(entry.comparable)
         if entry.discovery is not None:
             entry.discovery.stop()
             self._becomes_known(entry)
-        for hosts in list(entry.servers):
-            self._leave(entry, hosts)
+        for backend in entry.all_servers():
+            self._leave(backend)
 
     def status(self) -> list[BackendStatus]:
         """Return every backend as it is now."""
-        return [self._status(entry, backend) for entry in self._entries.values() for backend in entry.servers.values()]
+        return [self._status(entry, backend) for entry in self._entries.values() for backend in entry.all_servers()]
 
     # How it comes about.
 
     def _enter(self, settings: BackendSettings) -> Entry:
         entry = Entry(settings)
-        if any(entry.address.comparable == other.address.comparable for other in self._entries.values()):
+        if entry.comparable in self._comparables:
             raise ValueError(f"{settings.address} is a backend of {self.cluster.name} already")
+        self._comparables.add(entry.comparable)
         self._entries[settings.address] = entry
         address = entry.address
         if address.kind == "tcp" and not address.is_ip:
-            self.cluster.names_unknown += 1
+            self.cluster.names_are_unknown()
             entry.discovery = self._tools.make_discovery(
                 address.host,
                 lambda members: self._resolved(entry, members),
@@ -232,41 +181,57 @@ class Roster:
             backends.append(backend)
             if entry.order != "serve":
                 backend.health.order(entry.order, self._tools.clock())
-            if self._monitor is not None:
-                identity = backend.identity
-                target = ProbeTarget(identity.name, identity.hosts, identity.port, identity.path, identity.host_field)
-                self._monitor.watch(target, backend.health, self._noting(backend))
+            self._watch(entry, backend)
         return backends
 
-    def _noting(self, backend: Backend) -> Callable[[bool, str, float], None]:
+    def _watch(self, entry: Entry, backend: Backend) -> None:
+        if self._monitor is not None:
+            identity = backend.identity
+            target = ProbeTarget(identity.name, identity.hosts, identity.port, identity.path, identity.host_field)
+            self._monitor.watch(target, backend.health, self._noting(entry, backend))
+
+    def _noting(self, entry: Entry, backend: Backend) -> Callable[[bool, str, float], None]:
         def note(passed: bool, reason: str, took_s: float) -> None:
             self._checks[backend.name] = LastCheck(self._tools.wall_clock(), passed, reason, took_s)
             self.cluster.checked(backend, passed, reason)
+            self._let_leave(entry)
 
         return note
 
     def _resolved(self, entry: Entry, members: tuple[tuple[str, ...], ...]) -> None:
-        """Take the addresses of an entry's servers: those that are new come in before those that are gone leave."""
+        """Take the addresses of an entry's servers."""
         late = entry.is_known
+        for backend in [each for each in entry.leaving if each.identity.hosts in members]:
+            entry.leaving.remove(backend)
+            entry.servers[backend.identity.hosts] = backend
+        gone = {hosts: backend for hosts, backend in entry.servers.items() if hosts not in members}
         new = [each for each in members if each not in entry.servers]
-        gone = [each for each in entry.servers if each not in members]
-        names = {entry.name_of(each) for each in new}
-        # A server whose other address has changed has the same name as before, and names are unique.
-        for hosts in [each for each in gone if entry.name_of(each) in names]:
-            gone.remove(hosts)
-            self._leave(entry, hosts)
+        for hosts, backend in gone.items():
+            del entry.servers[hosts]
+            changed = next((each for each in new if entry.name_of(each) == backend.name), None)
+            if changed is None:
+                entry.leaving.append(backend)
+            else:
+                # Of a server with two addresses only the second has changed.
+                new.remove(changed)
+                backend.readdress(changed)
+                entry.servers[changed] = backend
+                self._watch(entry, backend)
         self.cluster.add(*self._servers(entry, new, late))
-        for hosts in gone:
-            self._leave(entry, hosts)
+        self._let_leave(entry)
         self._becomes_known(entry)
+
+    def _let_leave(self, entry: Entry) -> None:
+        """Let those go that the DNS names no more, once the others are known: nobody is to be left without a server."""
+        while entry.leaving and entry.may_let_leave():
+            self._leave(entry.leaving.pop())
 
     def _becomes_known(self, entry: Entry) -> None:
         if not entry.is_known:
             entry.is_known = True
             self.cluster.names_are_known()
 
-    def _leave(self, entry: Entry, hosts: tuple[str, ...]) -> None:
-        backend = entry.servers.pop(hosts)
+    def _leave(self, backend: Backend) -> None:
         if self._monitor is not None:
             self._monitor.unwatch(backend.name)
         self._checks.pop(backend.name, None)
@@ -283,7 +248,7 @@ class Roster:
 
     def _named(self, name: str) -> list[Backend]:
         if name in self._entries:
-            return list(self._entries[name].servers.values())
+            return self._entries[name].all_servers()
         found = [backend for backend in self.cluster.backends if backend.name == name]
         if not found:
             raise KeyError(f"cluster {self.cluster.name} has no backend {name}")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from txproxy.policy.candidate import Candidate
-from txproxy.test.talk import GET, OK, TalkCase, request
+from txproxy.test.talk import GET, OK, POST_5, TalkCase, request
 from txproxy.test.upstream.observing import logged
 from txproxy.testing import REFUSE, SILENT, Dialogue, Peer, site
 
@@ -147,6 +147,45 @@ class UsersPolicyTests(ChoiceCase):
         client = dialogue.client()
         client.says(GET)
         self.assertStatus(client, 503)
+
+    def test_raisesWhenItIsToldOfAReply(self) -> None:
+        """The request is served all the same; the log has it once, and it is told no more."""
+
+        class Broken:
+            def __call__(self, candidates: Any, request: Any, now: float, random: Any) -> Any:
+                return candidates
+
+            def observe_latency(self, candidate: Any, seconds: float, now: float) -> None:
+                raise LookupError("no such thing")
+
+        dialogue = self.with_policy(Broken())
+        with logged() as lines:
+            self.assertEqual(self.served(dialogue, 5), {A: 5})
+        self.assertEqual(len(lines), 1)
+        self.flushLoggedErrors(LookupError)
+
+
+class RoomTests(ChoiceCase):
+    """A backend whose connections are all in use is passed over while there is another."""
+
+    def test_queueWithRoom(self) -> None:
+        """A retry finds all others full: it waits where there is room to wait, not where there is none."""
+        dialogue = Dialogue.of(self, site(cluster="pool.max_connections = 1\npool.queue = 1", backends=(A, B, C)))
+        clients = [dialogue.client() for _ in range(5)]
+        for client in clients[:3]:
+            client.says(POST_5)
+        second, third = dialogue.backend(B), dialogue.backend(C)
+        for client in clients[3:]:
+            client.says(POST_5)
+        self.assertEqual([each.queued for each in dialogue.roster.status()], [1, 1, 1])
+        third.says(OK)
+        # C carries what has waited for it; B is full, and so is its queue.
+        dialogue.refuse(A)
+        self.assertEqual([each.queued for each in dialogue.roster.status()], [0, 1, 1])
+        for peer in (second, third, second, third):
+            peer.says(OK)
+        for client in clients:
+            self.assertStatus(client, 200)
 
 
 class TierTests(ChoiceCase):

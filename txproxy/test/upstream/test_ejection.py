@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from txproxy.test.talk import GET, OK, POST_5, TalkCase
 from txproxy.test.upstream.observing import logged
-from txproxy.testing import REFUSE, SILENT, Dialogue, ScriptedBackend
+from txproxy.testing import CLOSE, REFUSE, SILENT, Dialogue, ScriptedBackend
 
 A, B, C, D = "10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80", "10.0.0.4:80"
 NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
@@ -162,6 +164,46 @@ class EjectionTests(AskCase):
             second.says(OK)
         self.assertEqual(sorted(int(client.gets_head().line[9:12]) for client in clients), [200, 200, 200, 503])
 
+    def test_trialOnAFullPool(self) -> None:
+        """A trial that hangs holds its only connection: there is no other one before it is free, and nobody gets 503."""
+        cluster = 'pool.max_connections = 1\npool.when_full = "refuse"\npassive.failures = 1\npassive.ejection_s = 5.0'
+        dialogue, bad, _ = self.two(UNAVAILABLE, cluster)
+        self.ask(dialogue, 2)
+        bad.answers[:] = [SILENT]
+        dialogue.advance(5.2)
+        trial = dialogue.client()
+        trial.says(GET)
+        self.assertEqual(len(bad.requests), 2)
+        dialogue.advance(5.2)
+        self.assertEqual(self.ask(dialogue, 3), [200] * 3)
+        trial.resets()
+
+    def test_repliesThatAreCut(self) -> None:
+        """A good head is no success of a backend that cuts the bodies: five cuts in a row eject it."""
+        dialogue = self.proxy(backends=(A, B))
+        dialogue.script(B, OK)
+        bad = dialogue.script(A, b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc")
+        for _ in range(10):
+            client = dialogue.client()
+            client.says(GET)
+            for peer in bad.peers:
+                if peer.is_open:
+                    peer.finishes()
+            client.resets()
+        self.assertEqual((self.states(dialogue)[A], len(bad.requests)), ("ejected", 5))
+
+    def test_aWholeReplyEndsTheRowOfCuts(self) -> None:
+        """A reply that came whole is a success, be it the body that was cut before."""
+        dialogue = self.proxy(backends=(A, B))
+        dialogue.script(B, OK)
+        bad = dialogue.script(A, b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc", OK)
+        client = dialogue.client()
+        client.says(GET)
+        bad.peers[0].finishes()
+        self.assertEqual(dialogue.roster.status()[0].failures, 1)
+        self.ask(dialogue, 4)
+        self.assertEqual(dialogue.roster.status()[0].failures, 0)
+
 
 class PanicTests(AskCase):
     """All are down: try in the order of their failures, or refuse."""
@@ -198,6 +240,33 @@ class PanicTests(AskCase):
         self.assertEqual(dialogue.attempts, [])
         self.assertEnd(dialogue, "no-backend", 503)
 
+    def test_order(self) -> None:
+        """The one that failed last is asked first, backups last; what an operator has taken out is not asked at all."""
+        backup, gone = f"{{ address = '{C}', backup = true }}", D
+        dialogue = self.proxy(
+            backends=(A, B, backup, gone),
+            cluster="retry.tries = 4\nhealth = { initial = 'down', interval_s = 1.0, jitter = 0.0, timeout_s = 0.5 }",
+        )
+        for address in (A, B, C, D):
+            dialogue.script(address, REFUSE)
+        dialogue.advance(3)
+        dialogue.roster.maintain(D)
+        failed_at = {each.name: each.health.last_failure_at for each in dialogue.assembled.clusters["app"].backends}
+        self.assertEqual(self.ask(dialogue), [502])
+        expected = [*sorted((A, B), key=lambda name: -failed_at[name]), C]
+        self.assertEqual(dialogue.lines[-1]["backend"].split(","), expected)
+
+    def test_fullPool(self) -> None:
+        """The one that comes first has no connection to spare: the next, though all are down."""
+        dialogue = self.checked('pool.max_connections = 1\npool.when_full = "refuse"')
+        first, second = dialogue.script(A, SILENT), dialogue.script(B, SILENT)
+        clients = [dialogue.client() for _ in range(2)]
+        for client in clients:
+            client.says(GET)
+        self.assertEqual((len(first.requests), len(second.requests)), (1, 1))
+        for client in clients:
+            client.resets()
+
     def test_saidOnce(self) -> None:
         """One line says that the cluster has no backend any more."""
         with logged() as lines:
@@ -228,6 +297,45 @@ class BreakerTests(AskCase):
         bad.answers[:] = [OK]
         dialogue.advance(5.2)
         self.assertEqual(self.ask(dialogue, 5), [200] * 5)
+
+    def test_halfOpenIsNotForATrial(self) -> None:
+        """Its one request goes to a backend that is well, not to one that is on trial itself."""
+        dialogue = self.proxy(backends=(A, B), cluster="breaker.error_rate = 0.5")
+        dialogue.script(A, UNAVAILABLE)
+        dialogue.script(B, OK)
+        self.ask(dialogue, 10)
+        dialogue.advance(10.3)
+        self.assertEqual(self.states(dialogue)[A], "trial")
+        self.assertEqual(self.ask(dialogue, 1), [200])
+        self.assertEqual(repr(dialogue.assembled.clusters["app"].breaker)[:15], "<Breaker closed")
+
+    def test_requestsFromBefore(self) -> None:
+        """A request that was let in before it opened, and is sent again while it is half-open, is not its trial."""
+        settings = "breaker.error_rate = 0.5\nbreaker.open_s = 1.0\npassive.failures = 1000"
+        back_off = "retry.backoff_min_ms = 1500.0\nretry.backoff_max_ms = 1500.0"
+        dialogue = self.proxy(backends=(A, B), cluster=f"{settings}\n{back_off}")
+        bad = dialogue.script(A, CLOSE)
+        dialogue.script(B, UNAVAILABLE)
+        old = dialogue.client()
+        old.says(GET)
+        self.assertEqual(len(bad.requests), 1)
+        bad.answers[:] = [UNAVAILABLE]
+        self.ask(dialogue, 10)
+        breaker: Any = dialogue.assembled.clusters["app"].breaker
+        self.assertEqual(breaker.state, "open")
+        dialogue.advance(1.3)
+        self.assertEqual(breaker.state, "half-open")
+        dialogue.advance(0.4)
+        self.assertStatus(old, 503)
+        self.assertEqual(breaker.state, "half-open")
+
+    def test_refusedOnesGiveNoBudget(self) -> None:
+        """Requests that are refused are no requests of which a part may be sent again."""
+        dialogue, _, _ = self.two(UNAVAILABLE, self.CLUSTER)
+        self.ask(dialogue, 10)
+        before = dialogue.assembled.clusters["app"].requests
+        self.ask(dialogue, 50)
+        self.assertEqual(dialogue.assembled.clusters["app"].requests, before)
 
     def test_tooManyPending(self) -> None:
         """breaker.max_pending: more than so many at once are refused."""

@@ -6,7 +6,7 @@ from collections import Counter
 
 from txproxy.test.talk import GET, OK, POST_5, TalkCase
 from txproxy.test.upstream.observing import logged
-from txproxy.testing import SILENT, Dialogue, site
+from txproxy.testing import CLOSE, SILENT, Dialogue, site
 from txproxy.testing.names import FakeResolver
 
 A, B, C = "10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"
@@ -139,6 +139,87 @@ class OrderTests(RunTimeCase):
         for client in clients:
             self.assertStatus(client, 200)
         self.assertFalse(first.is_open)
+
+    def test_whatWaitsIsMovedWhateverItsTries(self) -> None:
+        """A request that only waits for a drained backend was never sent: it moves, with tries = 1 too."""
+        for order in ("drain", "remove"):
+            dialogue = self.proxy(backends=(A, B), cluster="retry.tries = 1\npool.max_connections = 1")
+            clients = [dialogue.client() for _ in range(4)]
+            for client in clients:
+                client.says(POST_5)
+            first, second = dialogue.backend(A), dialogue.backend(B)
+            getattr(dialogue.roster, order)(A)
+            first.says(OK)
+            for _ in range(3):
+                second.says(OK)
+            for client in clients:
+                self.assertStatus(client, 200)
+            self.assertEqual({line["tries"] for line in dialogue.lines}, {1})
+            self.assertEqual({each.last_error for each in dialogue.roster.status()}, {""})
+
+    def test_whatWaitsForTheOnlyOne(self) -> None:
+        """There is no other: what waits for a drained backend is served by it."""
+        dialogue = self.proxy(backends=(A,), cluster="pool.max_connections = 1")
+        clients = [dialogue.client() for _ in range(3)]
+        for client in clients:
+            client.says(POST_5)
+        first = dialogue.backend(A)
+        dialogue.roster.drain(A)
+        first.says(OK)
+        for _ in range(2):
+            dialogue.backend(A).says(OK)
+        for client in clients:
+            self.assertStatus(client, 200)
+
+    def test_noRetryAgainstTheOperatorsWill(self) -> None:
+        """A retry goes to no backend that was taken out meanwhile, panic or not."""
+        for order in ("maintain", "drain", "remove"):
+            dialogue = self.proxy(backends=(A, B))
+            client = dialogue.client()
+            client.says(GET)
+            for address in (B, A):
+                getattr(dialogue.roster, order)(address)
+            dialogue.refuse(A)
+            self.assertEqual(dialogue.attempts, [])
+            self.assertStatus(client, 502)
+            self.assertEqual(dialogue.lines[-1]["retry"], "no-backend-left")
+
+    def test_noSecondSendAgainstTheOperatorsWill(self) -> None:
+        """The same of one that is to be sent again after a while."""
+        dialogue = self.proxy(backends=(A,))
+        backend = dialogue.script(A, CLOSE, OK)
+        client = dialogue.client()
+        client.says(GET)
+        dialogue.roster.maintain(A)
+        dialogue.advance(0.5)
+        self.assertStatus(client, 502)
+        self.assertEqual(len(backend.requests), 1)
+
+    def test_backupsServeWhileTheFirstTierComesBack(self) -> None:
+        """The only primary is taken back from maintenance: the backup serves until its check has passed."""
+        backup = f"{{ address = '{B}', backup = true }}"
+        dialogue = self.proxy(backends=(A, backup), cluster="health = { interval_s = 1000, timeout_s = 30.0 }")
+        self.scripted(dialogue)
+        dialogue.advance(0.2)
+        self.assertEqual(self.served(dialogue, 2), {A: 2})
+        dialogue.roster.maintain(A)
+        self.assertEqual(self.served(dialogue, 2), {B: 2})
+        dialogue.script(A, SILENT)
+        dialogue.roster.serve(A)
+        self.assertEqual(self.states(dialogue)[A], "checking")
+        self.assertEqual(self.served(dialogue, 2), {B: 2})
+
+    def test_removedOnesAreForgotten(self) -> None:
+        """What becomes of the last request of a removed backend is no news of any backend."""
+        dialogue = self.proxy(backends=(A, B), cluster="passive.failures = 1")
+        backend = dialogue.script(A, SILENT)
+        client = dialogue.client()
+        client.says(POST_5)
+        dialogue.roster.remove(A)
+        with logged() as lines:
+            backend.peers[0].resets()
+        self.assertStatus(client, 502)
+        self.assertEqual((lines, dict(dialogue.assembled.clusters["app"].transitions)), ([], {}))
 
     def test_mistakes(self) -> None:
         """Names that are not there, addresses that are there already, weights that are none."""
@@ -279,3 +360,49 @@ class NameTests(RunTimeCase):
         dialogue.advance(3)
         self.assertGreater(len(backend.requests), seen)
         self.assertEqual(len(self.states(dialogue)), 1)
+
+    def test_oneAddressOfAPairChangesUnseen(self) -> None:
+        """It is the same server: it stays up, and the log has nothing to say."""
+        dialogue, names = self.named()
+        names.set("app.test", "10.0.0.1", "fd00::1", ttl_s=1)
+        names.release("app.test")
+        dialogue.settle()
+        names.set("app.test", "10.0.0.2", "fd00::1", ttl_s=1)
+        with logged() as lines:
+            dialogue.advance(2)
+        self.assertEqual((lines, self.states(dialogue)), ([], {"app.test:80@fd00::1": "up"}))
+        client = dialogue.client()
+        client.says(GET)
+        dialogue.refuse("fd00::1:80")
+        self.assertStatus(client, 200)
+        client.finishes()
+
+    def test_oldServersServeUntilNewOnesAreChecked(self) -> None:
+        """All addresses change: the old servers are kept until a new one has passed its check, or all have failed."""
+        dialogue, names = self.named("health = { interval_s = 1000, timeout_s = 30.0 }\npanic = false")
+        names.set("app.test", "10.0.0.1", ttl_s=1)
+        names.release("app.test")
+        dialogue.advance(0.2)
+        dialogue.script(B, SILENT)
+        names.set("app.test", "10.0.0.2", ttl_s=1)
+        dialogue.advance(2)
+        self.assertEqual(self.states(dialogue), {"app.test:80@10.0.0.2": "checking", "app.test:80@10.0.0.1": "up"})
+        self.assertEqual(self.served(dialogue, 2), {"app.test:80@10.0.0.1": 2})
+        names.set("app.test", "10.0.0.3", ttl_s=1)
+        dialogue.advance(2)
+        self.assertEqual(self.states(dialogue), {"app.test:80@10.0.0.3": "up"})
+        self.assertEqual(self.served(dialogue, 2), {"app.test:80@10.0.0.3": 2})
+
+    def test_oldServersComeBack(self) -> None:
+        """The DNS names an old server again before it has left: it is as it was."""
+        dialogue, names = self.named("health = { interval_s = 1000, timeout_s = 30.0 }")
+        names.set("app.test", "10.0.0.1", ttl_s=1)
+        names.release("app.test")
+        dialogue.advance(0.2)
+        dialogue.script(B, SILENT)
+        names.set("app.test", "10.0.0.2", ttl_s=1)
+        dialogue.advance(2)
+        names.set("app.test", "10.0.0.1", ttl_s=1)
+        with logged() as lines:
+            dialogue.advance(2)
+        self.assertEqual((self.states(dialogue), lines), ({"app.test:80@10.0.0.1": "up"}, []))
