@@ -9,23 +9,23 @@ from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
-from twisted.python import usage
 
 from txproxy.application_log import LogFile, start_logging
 from txproxy.assembly import Assembled, Clocks, assemble
 from txproxy.config.address import parse_address
-from txproxy.config.load import Loaded, load_file
+from txproxy.config.load import Loaded
 from txproxy.config.model import Config
-from txproxy.config.problems import ConfigError, Problem
-from txproxy.config.quick import load_quick
-from txproxy.config.values import BALANCERS
+from txproxy.config.problems import ConfigError
 from txproxy.downstream.site import Site
 from txproxy.errors import ShuttingDown
 from txproxy.net.limits import raise_descriptor_limit
 from txproxy.net.reactor import EagerReactor
 from txproxy.observe.log import Logger, set_level
+from txproxy.options import Options, configure
 from txproxy.signals import Signals
 from txproxy.upstream.roster import Roster
+
+__all__ = ["Options", "ProxyService", "build", "makeService", "make_service"]
 
 log = Logger()
 
@@ -259,92 +259,6 @@ def build(config: Config | Loaded, reactor: Any) -> ProxyService:
     if isinstance(config, Loaded):
         return ProxyService(config.config, reactor, config.functions)
     return ProxyService(config, reactor)
-
-
-class Options(usage.Options):
-    """Command line of ``twistd txproxy``."""
-
-    synopsis = "[options]"
-    longdesc = (
-        "A reverse proxy. With -c it serves what the file says; without, it forwards one port to one or more "
-        "backends. The `txproxy` command does the same on a faster reactor."
-    )
-    optFlags = (
-        ("check", None, "Check the configuration file, print every error, and exit."),
-        ("demo", None, "Start sample backends too, so that there is something to see at once."),
-    )
-    optParameters = (
-        ("config", "c", None, "Configuration: a TOML file, or a Python site file ending in .py."),
-        ("listen", "l", None, "Address to listen on. [default: 0.0.0.0]"),
-        ("port", "p", None, "Port to listen on; 0 for any free one. [default: 8080]", int),
-        ("backend-port", "P", None, "Port of backends that name none. [default: 8081]", int),
-        ("mode", None, None, "http, or tcp to pass bytes through. [default: http]"),
-        (
-            "balance",
-            None,
-            None,
-            f"How backends are chosen: {', '.join(BALANCERS)} or MODULE:FUNCTION. [default: round_robin]",
-        ),
-        ("log-level", None, None, "debug, info, warn or error. [default: info]"),
-        ("log-file", None, None, "File that the application log goes to as well."),
-    )
-    opt_h = usage.Options.opt_help
-
-    def __init__(self) -> None:
-        super().__init__()
-        self["backends"] = []
-
-    def opt_backend(self, value: str) -> None:
-        """A backend, as HOST or HOST:PORT; may be repeated. The default is 127.0.0.1."""
-        self["backends"].append(value)
-
-    opt_b = opt_backend
-
-    def postOptions(self) -> None:
-        """Check the file and leave, if that is what was asked for."""
-        if self["check"]:
-            if not self["config"]:
-                raise usage.UsageError("--check needs -c FILE")
-            try:
-                load_file(self["config"])
-            except ConfigError as error:
-                print(error)
-                raise SystemExit(1) from None
-            print(f"{self['config']}: no errors")
-            raise SystemExit(0)
-
-
-_QUICK = {
-    "listen": "listen",
-    "port": "port",
-    "backends": "backends",
-    "backend-port": "backend_port",
-    "mode": "mode",
-    "balance": "balance",
-    "log-level": "log_level",
-    "log-file": "log_file",
-}
-"""Flags of the quick mode, and what ``load_quick`` calls them."""
-
-
-def configure(options: Mapping[str, Any]) -> tuple[Config, dict[str, Callable[..., Any]]]:
-    """Return the configuration that a command line asks for, and the users' functions in it.
-
-    :param options: by the flags' long names; what is None or empty was not given.
-    :raises ConfigError: with every error in it.
-    """
-    given = {flag: options[flag] for flag in _QUICK if options.get(flag) not in (None, [])}
-    if options.get("config") is not None:
-        if given:
-            places = (Problem("command line", 0, f"--{flag.rstrip('s')}", _NOT_WITH_A_FILE) for flag in given)
-            raise ConfigError(tuple(places))
-        loaded = load_file(options["config"])
-        return loaded.config, dict(loaded.functions)
-    loaded = load_quick(**{_QUICK[flag]: value for flag, value in given.items()})
-    return loaded.config, dict(loaded.functions)
-
-
-_NOT_WITH_A_FILE = "stands in the file if there is one (-c)"
 
 
 def make_service(options: Mapping[str, Any], reactor: Any) -> IService:

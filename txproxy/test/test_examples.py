@@ -126,7 +126,7 @@ class ExampleTests(SynchronousTestCase):
 
     def test_tacUsesTheFlagsOfTheCommand(self) -> None:
         """The flags in ``proxy.tac`` are understood."""
-        from txproxy.service import Options, configure
+        from txproxy.options import Options, configure
 
         text = project_path("proxy.tac").read_text(encoding="utf-8")
         flags: dict[str, Any] = {}

@@ -16,7 +16,7 @@ _ROOT = Path(txproxy.__file__).parent
 # Left may import right only; those of one rank may import each other.
 _ORDER = (
     ("main",),
-    ("service", "signals", "application_log", "demo"),
+    ("service", "signals", "options", "application_log", "demo"),
     ("reload",),
     ("assembly", "cluster_assembly"),
     ("admin",),

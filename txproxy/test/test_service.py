@@ -16,7 +16,8 @@ from txproxy import build
 from txproxy.assembly import Clocks
 from txproxy.config.load import load_text
 from txproxy.config.problems import ConfigError
-from txproxy.service import Options, ProxyService, configure
+from txproxy.options import Options, configure
+from txproxy.service import ProxyService
 from txproxy.test.talk import GET, OK, head, post
 from txproxy.testing import FakePort, FakeTransport, site
 

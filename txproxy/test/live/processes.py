@@ -109,7 +109,9 @@ class ProxyProcess(Process):
             assert self.process.poll() is None, f"exit {self.process.returncode}"
         except AssertionError as error:
             self.kill()
-            raise AssertionError(f"txproxy did not start: {error}\n{self.error_text}") from None
+            text = self.error_text
+            shutil.rmtree(directory, ignore_errors=True)
+            raise AssertionError(f"txproxy did not start: {error}\n{text}") from None
         self.ports: dict[str, int] = {}
         """Port of each listener by its name; 0 for unix sockets."""
         for _, place, name in _LISTENING.findall(self.error_text):
