@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,6 +13,9 @@ from twisted.python.failure import Failure
 
 from txproxy.errors import ConnectFailed, ConnectTimeout, InternalError, ProxyError
 from txproxy.upstream.race import Race
+
+_ERRNO = re.compile(r"\b\d+: ([^:]+?)\.?\Z")
+"""How Twisted's connection errors end: ``Connection was refused by other side: 111: Connection refused.``"""
 
 
 class Endpoint(NamedTuple):
@@ -84,9 +88,17 @@ def _sorted_failure(failure: Failure) -> Failure:
     if isinstance(reason, ProxyError):
         return failure
     if isinstance(reason, (error.TimeoutError, error.TCPTimedOutError)):
-        sorted_error = ConnectTimeout(str(reason))
+        sorted_error = ConnectTimeout(_words(reason))
     elif isinstance(reason, (error.ConnectError, error.DNSLookupError, CancelledError, OSError)):
-        sorted_error = ConnectFailed(str(reason))
+        sorted_error = ConnectFailed(_words(reason))
     else:
         sorted_error = InternalError(f"connecting: {reason!r}")
     return Failure(sorted_error)
+
+
+def _words(reason: BaseException) -> str:
+    """Return what Twisted says of a failure, in short; sometimes it is wrapped in another, whose text is its repr."""
+    inner = getattr(reason, "osError", None)
+    text = inner.getErrorMessage() if isinstance(inner, Failure) else str(reason)
+    found = _ERRNO.search(text)
+    return found.group(1).lower() if found is not None else text.rstrip(".")

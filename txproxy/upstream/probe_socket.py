@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -18,9 +17,6 @@ from txproxy.upstream.connector import Connector, Endpoint
 from txproxy.upstream.probe import Check, ProbeTarget
 
 log = Logger()
-
-_ERRNO = re.compile(r"\b\d+: ([^:]+?)\.?\Z")
-"""How Twisted's connection errors end: ``Connection was refused by other side: 111: Connection refused.``"""
 
 
 class Conversation(Conversing):
@@ -179,9 +175,7 @@ class SocketProbe:
         if failure.check(ConnectTimeout):
             check.fail(f"no connection in {self._timeout_s:g} s")
             return
-        text = failure.getErrorMessage()
-        found = _ERRNO.search(text)
-        check.fail(found.group(1).lower() if found is not None else text.rstrip("."))
+        check.fail(failure.getErrorMessage())
 
     def _bug(self, failure: Failure, check: Check, target: ProbeTarget) -> None:
         log.failure("the check of {name} failed by a fault of its own", failure=failure, name=target.name)

@@ -7,10 +7,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from txproxy.test.name_server import SERVER_FAILURE
+from txproxy.test.name_server import SERVER_FAILURE, Zone
 
 from .helpers import at_once, get
 from .name_server import NameServer, environment_for, unused_udp_port
@@ -152,10 +153,8 @@ def test_requests_under_way_survive_a_change() -> None:
             wait_for(lambda: marks(proxy.port, 3) == {"2"}, "the new server")
 
 
-def test_a_failing_name_server_changes_nothing() -> None:
-    """SD1: NXDOMAIN, a server failure, a name without addresses, or no answer at all: the last set is kept, with one
-    warning; one line says when the name is resolved again."""
-    names = ("gone.test", "broken.test", "empty.test", "mute.test")
+def _fails_and_recovers(names: Sequence[str], fail: Callable[[Zone], None], mend: Callable[[Zone], None]) -> None:
+    """Let names fail that were known, and come back: one line of each, and the last set is kept all the time."""
     with NameServer() as server, Backend(answers("1")) as backend:
         zone = server.zone
         for name in names:
@@ -163,10 +162,7 @@ def test_a_failing_name_server_changes_nothing() -> None:
         text = config_for(*[f"{name}:{backend.port}" for name in names])
         with ProxyProcess(text, environment=server.environment) as proxy:
             assert marks(proxy.port) == {"1"}
-            zone.remove("gone.test")
-            zone.fail("broken.test", SERVER_FAILURE)
-            zone.set("empty.test", [])
-            zone.mute_names.add("mute.test")
+            fail(zone)
             wait_for(lambda: proxy.error_text.count("cannot be resolved") == len(names), "a warning for each")
             asked = [server.questions_for(name) for name in names]
             wait_for(
@@ -174,8 +170,7 @@ def test_a_failing_name_server_changes_nothing() -> None:
                 "a further question for each",
             )
             assert marks(proxy.port) == {"1"}
-            zone.mute_names.clear()
-            zone.fail("broken.test", 0)
+            mend(zone)
             for name in names:
                 zone.set(name, ["127.0.0.1"], ttl_s=1)
             wait_for(lambda: proxy.error_text.count("is resolved again") == len(names), "a line of each recovery")
@@ -183,6 +178,25 @@ def test_a_failing_name_server_changes_nothing() -> None:
             assert {line["backend"].rpartition("@")[0] for line in proxy.access_lines(24)} == {
                 f"{name}:{backend.port}" for name in names
             }
+
+
+def test_a_failing_name_server_changes_nothing() -> None:
+    """SD1: NXDOMAIN, a server failure, or a name without addresses: the last set is kept, with one warning; one line
+    says when the name is resolved again."""
+
+    def fail(zone: Zone) -> None:
+        zone.remove("gone.test")
+        zone.fail("broken.test", SERVER_FAILURE)
+        zone.set("empty.test", [])
+
+    _fails_and_recovers(("gone.test", "broken.test", "empty.test"), fail, lambda zone: zone.fail("broken.test", 0))
+
+
+def test_a_mute_name_server_changes_nothing() -> None:
+    """SD1: the same if there is no answer at all."""
+    _fails_and_recovers(
+        ("mute.test",), lambda zone: zone.mute_names.add("mute.test"), lambda zone: zone.mute_names.clear()
+    )
 
 
 def test_the_proxy_starts_without_a_name_server(tmp_path: Path) -> None:

@@ -256,7 +256,7 @@ def test_connecting(run: Any, servers: Any, tmp_path: Path) -> None:
             tcp({**good.target, "hosts": ["::1", "127.0.0.1"]}, ""),
             tcp({**good.target, "hosts": ["127.0.0.1", "::1"]}, ""),
             tcp({"name": "x", "hosts": ["127.0.0.2", "127.0.0.1"], "port": port}, ""),
-            tcp({**refused, "hosts": ["::1", "127.0.0.1"]}, "connection refused"),
+            tcp({**refused, "hosts": ["::1", "127.0.0.1"]}, "::1: connection refused; 127.0.0.1: connection refused"),
             tcp(refused, "connection refused"),
             tcp({"name": "x", "hosts": [], "port": 0, "path": str(tmp_path / "none")}, "no such file or directory"),
             tcp(lost, "no connection in 0.5 s", SOON),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone, ConnectionRefusedError, NoRouteError, TimeoutError
+from twisted.internet.error import ConnectError, ConnectionDone, ConnectionRefusedError, NoRouteError, TimeoutError
 from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
@@ -141,6 +141,23 @@ class OneAddressTests(ConnectorCase):
             attempt.connects()
             self.reactor.advance(0)
             self.assertIs(self.successResultOf(made), attempt.protocol)
+
+
+class WordsTests(SynchronousTestCase):
+    """What the log says of a connection that could not be made."""
+
+    def test_short(self) -> None:
+        """A few words, without a number, and never the repr of a failure."""
+        for error, words in (
+            (ConnectionRefusedError(osError=111, string="Connection refused"), "connection refused"),
+            (ConnectError(Failure(ConnectionDone())), "Connection was closed cleanly"),
+            (NoRouteError(osError=113, string="No route to host"), "no route to host"),
+        ):
+            reactor = _Reactor()
+            failed = Connector(reactor, Endpoint((V4,), 80), 5, Protocol).connect()
+            reactor.attempts[0].fails(error)
+            reactor.advance(0)
+            self.assertEqual(str(self.failureResultOf(failed, ConnectFailed).value), words)
 
 
 class RaceTests(ConnectorCase):

@@ -94,11 +94,11 @@ class ConnectingTests(ProbeCase):
         self.assertTrue(connector._disconnected)
 
     def test_severalAddressesRefuse(self) -> None:
-        """The last refusal is the reason."""
+        """Each address has its reason."""
         self.begin(TWO, type="tcp")
         self.refuse(NoRouteError(113, "No route to host"))
         self.refuse(ConnectionRefusedError(111, "Connection refused"))
-        self.assert_verdict("connection refused")
+        self.assert_verdict("2001:db8::1: no route to host; 192.0.2.1: connection refused")
 
     def test_twoConnectionsInOneTurn(self) -> None:
         """Of two addresses that answer at the same time only one connection is used, and both are closed."""
