@@ -49,7 +49,7 @@ class Address:
         """The address in one form for all ways to write it."""
         if self.kind != "tcp":
             return str(self)
-        host = str(ipaddress.ip_address(self.host)) if self.is_ip else self.host.lower()
+        host = str(ipaddress.ip_address(self.host)) if self.is_ip else self.host.lower().removesuffix(".")
         return f"{bracketed(host)}:{self.port}"
 
     def __str__(self) -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
+from threading import Thread
 from typing import Any
 
 from twisted.internet.error import ConnectionFdescWentAway
@@ -23,6 +25,9 @@ except ImportError as error:
 
 MAX_EVENTS = 512
 """At most so many events are taken from the kernel at a time, which bounds the buffer that is made for each poll."""
+
+THREADS_TIMEOUT = 1.0
+"""How long threads of the reactor's pool may take to come to an end when it stops, in seconds."""
 
 _GONE = ConnectionFdescWentAway("File descriptor lost")
 _DISCONNECTED = EPOLLHUP | EPOLLERR
@@ -66,6 +71,22 @@ class DirectEPollReactor(EPollReactor):
                 self._dispatch(selectable, fd, event)
 
     doIteration = doPoll
+
+    def _initThreadPool(self) -> None:  # noqa: N802 - Twisted's name
+        # What an application has in threads may wait for something that never comes: that holds up no shutdown.
+        super()._initThreadPool()
+        pool: Any = self.threadpool
+        pool.threadFactory = partial(Thread, daemon=True)
+        stop = pool.stop
+
+        def stop_in_time() -> None:
+            stopping = Thread(target=stop, daemon=True)
+            stopping.start()
+            stopping.join(THREADS_TIMEOUT)
+            if stopping.is_alive():
+                log.msg(f"{len(pool.working)} threads are still at work and are left behind")
+
+        pool.stop = stop_in_time
 
     def _dispatch(self, selectable: Any, fd: int, event: int) -> None:
         """Treat an event that is more than readability; the same decisions as C{_PollLikeMixin._doReadOrWrite}."""

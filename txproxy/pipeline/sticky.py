@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from txproxy.exchange import Exchange
-from txproxy.wire.cookies import cookie_of
+from txproxy.wire.cookies import cookies_of
 
 
 class Sticky:
@@ -20,7 +20,7 @@ class Sticky:
         request, reply = exchange.request, exchange.reply
         assert request is not None and reply is not None
         value = sticky.value_for(exchange.backend.name)
-        if cookie_of(request.fields, sticky.cookie_name) != value:
+        if value not in cookies_of(request.fields, sticky.cookie_name):
             # Lax: a link from elsewhere leads to the same backend, other sites' own requests carry no cookie.
             cookie = b"%b=%b; Path=/; HttpOnly; SameSite=Lax" % (sticky.cookie_name, value)
             if exchange.client.hop.scheme == b"https":

@@ -1,7 +1,7 @@
 """The circuit breaker of a cluster: while too many requests fail, all are refused at once.
 
     closed ── ``error_rate`` of the last ``window_s`` failed ──> open ── ``open_s`` ──> half-open
-    half-open ── one trial request succeeded ──> closed, failed ──> open
+    half-open ── the trial request succeeded ──> closed, failed ──> open
 
 Outcomes count as in ``health``: only of requests that were sent since the present state began.
 """
@@ -78,8 +78,11 @@ class Breaker:
             self._trial_at = now
         return ""
 
-    def succeeded(self, now: float, sent_at: float | None = None) -> Transition | None:
-        """Count a request that ended well.
+    def answered(self, now: float, sent_at: float | None = None) -> Transition | None:
+        """Count a request to which a good reply has begun: a success, unless ``failed`` takes that back.
+
+        While half-open that is no verdict yet: the trial succeeds when its reply is complete, or has gone on well for
+        as long as a trial may take.
 
         :param sent_at: when it was admitted; None if unknown: it is taken for one of the present, and while
             half-open for the trial, if that is out.
@@ -87,24 +90,39 @@ class Breaker:
         if not self._counts(sent_at):
             return None
         if self.state == "half-open":
-            return self._enter("closed", "the trial request succeeded", now)
-        return self._count(now, failed=False)
+            self.next_change_at = now + self._settings.open_s
+            return None
+        return self._count(now, 1, 0)
 
-    def failed(self, now: float, sent_at: float | None = None) -> Transition | None:
+    def succeeded(self, now: float, sent_at: float | None = None) -> Transition | None:
+        """Take notice that a request has ended well; it was counted when it was answered.
+
+        :param sent_at: see ``answered``.
+        """
+        if self.state == "half-open" and self._counts(sent_at):
+            return self._enter("closed", "the trial request succeeded", now)
+        return None
+
+    def failed(self, now: float, sent_at: float | None = None, was_answered: bool = False) -> Transition | None:
         """Count a request that failed through the cluster's fault, retries included.
 
-        :param sent_at: see ``succeeded``.
+        :param sent_at: see ``answered``.
+        :param was_answered: it was counted as a success before.
         """
         if not self._counts(sent_at):
             return None
         if self.state == "half-open":
             return self._enter("open", "the trial request failed", now)
-        return self._count(now, failed=True)
+        return self._count(now, 0 if was_answered else 1, 1)
 
     def tick(self, now: float) -> Transition | None:
         """Do what is due: to be called when ``next_change_at`` has come; earlier it does nothing."""
         if now < self.next_change_at:
             return None
+        if self.state == "half-open":
+            return self._enter(
+                "closed", f"the reply to the trial request has gone on for {self._settings.open_s:g} s", now
+            )
         return self._enter("half-open", f"open for {self._settings.open_s:g} s", now)
 
     def retry_after_s(self, now: float) -> int:
@@ -120,8 +138,8 @@ class Breaker:
             return self.state == "closed" or self._trial_at != NEVER
         return sent_at >= self.since
 
-    def _count(self, now: float, failed: bool) -> Transition | None:
-        total, failures = self._window.count(now, failed)
+    def _count(self, now: float, requests: int, failed: int) -> Transition | None:
+        total, failures = self._window.count(now, requests, failed)
         # The quotient, not a product: 3 / 30 is the same number as the 0.1 of a configuration, 0.1 * 30 is not 3.
         if total < FEWEST_REQUESTS or failures / total < self._settings.error_rate:
             return None
@@ -155,8 +173,8 @@ class _Window:
         self._total = 0
         self._failures = 0
 
-    def count(self, now: float, failed: bool) -> tuple[int, int]:
-        """Add an outcome; return the number of outcomes, and of failures among them."""
+    def count(self, now: float, requests: int, failed: int) -> tuple[int, int]:
+        """Add requests and failures; return the number of requests, and of failures among them."""
         number = int(now // self._bucket_s)
         buckets = self._buckets
         while buckets and buckets[0].number <= number - _BUCKETS:
@@ -165,9 +183,9 @@ class _Window:
             self._failures -= oldest.failures
         if not buckets or buckets[-1].number != number:
             buckets.append(_Bucket(number))
-        buckets[-1].total += 1
+        buckets[-1].total += requests
         buckets[-1].failures += failed
-        self._total += 1
+        self._total += requests
         self._failures += failed
         return self._total, self._failures
 

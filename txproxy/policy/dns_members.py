@@ -73,14 +73,17 @@ def pair_addresses(previous: tuple[Member, ...], v4: tuple[str, ...], v6: tuple[
     return tuple(sorted(members, key=lambda member: min(map(place, member))))
 
 
+_LEAST_TTL_S = 0.1
+
+
 def ttl_clamped(ttl_s: float, least_s: float, most_s: float) -> float:
     """Return after how many seconds a name is asked for again.
 
     :param ttl_s: how long the answer holds; may be 0 or without end.
-    :param least_s: bounds for it; the lower one wins.
+    :param least_s: bounds for it; the lower one wins, and is a tenth of a second at least: nobody is to ask for ever.
     :param most_s: see ``least_s``.
     """
-    return max(least_s, min(ttl_s, most_s))
+    return max(_LEAST_TTL_S, least_s, min(ttl_s, most_s))
 
 
 def retry_delay_s(failures: int) -> float:

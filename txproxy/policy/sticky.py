@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from txproxy.policy.balancing.policy import Policy, Random
 from txproxy.policy.candidate import Candidate
 from txproxy.policy.facts import RequestFacts
-from txproxy.wire.cookies import cookie_of
+from txproxy.wire.cookies import cookies_of
 
 _VALUE_BYTES = 16
 
@@ -28,7 +28,6 @@ class StickyPolicy:
     def __init__(self, policy: Policy, cookie_name: str, key: bytes, cluster_name: str) -> None:
         self.cookie_name = cookie_name.encode("ascii")
         self.observe_latency = getattr(policy, "observe_latency", None)
-        self.is_users = getattr(policy, "is_users", False)
         self._policy = policy
         self._key = key
         self._cluster_name = cluster_name.encode()
@@ -46,15 +45,21 @@ class StickyPolicy:
         return self._with_first(kept, candidates, request, now, random)
 
     def kept(self, candidates: tuple[Candidate, ...], request: RequestFacts) -> Candidate | None:
-        """Return the candidate that the request's cookie names; None without a cookie, or if it names none of them."""
-        value = cookie_of(request.head.fields, self.cookie_name)
-        if value is None:
-            return None
+        """Return the candidate that a cookie of the request names; None if there is none that does."""
+        by_value: dict[bytes, Candidate] | None = None
+        # One that is forged, or left from elsewhere, does not hide ours.
+        for value in cookies_of(request.head.fields, self.cookie_name):
+            by_value = by_value or self._candidates_by_value(candidates)
+            if value in by_value:
+                return by_value[value]
+        return None
+
+    def _candidates_by_value(self, candidates: tuple[Candidate, ...]) -> dict[bytes, Candidate]:
         if candidates is not self._candidates:
             self._candidates = candidates
             self._by_value = {self.value_for(candidate.name): candidate for candidate in candidates}
             self._values = {candidate.name: value for value, candidate in self._by_value.items()}
-        return self._by_value.get(value)
+        return self._by_value
 
     def value_for(self, name: str) -> bytes:
         """Return the cookie's value for a backend.

@@ -68,13 +68,12 @@ class Backend:
         self.is_serving = False
         """New requests may be sent to it."""
         self.cuts = 0
-        """Replies in a row that it has cut in the middle of their bodies."""
+        """Replies in a row that it has cut, or made a mess of, in the middle of their bodies."""
         self.is_watched = False
         """Its replies are to be reported to its cluster, good ones too."""
         self.pool = Pool(limits, self.candidate)
         self.clock = clock
         self.deadlines = deadlines
-        self._closed = False
         self._connector = make_connector(self)
 
     def enqueue(self, exchange: Any, on_lease: Any, now: float, fresh: bool = False) -> None:
@@ -123,14 +122,13 @@ class Backend:
 
     def close(self) -> None:
         """Keep no connection from here on: those that are idle are closed, and those that are still being made."""
-        self._closed = True
-        self.close_idle()
+        self.keep_idle(False)
 
     def close_idle(self) -> None:
         """Close all connections that carry nothing."""
         for connection in list(self.pool.idle):
             connection.retire()
-            self.pool.lost(connection)
+            self._carry_out(self.pool.lost(connection))
 
     def keep_idle(self, keep: bool) -> None:
         """Keep connections for further requests, or close each as soon as it carries nothing."""
@@ -171,7 +169,7 @@ class Backend:
             waiter.on_lease.leased(waiter.exchange, connection)
 
     def _connected(self, connection: Any) -> None:
-        if self._closed or not self.pool.keeps_idle and not self.pool.waiting:
+        if not self.pool.keeps_idle and not self.pool.waiting:
             connection.retire()
             self.pool.unneeded()
         elif connection.is_reusable:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from txproxy.errors import Fault, NoBackend, ProxyError, ReplyCut
+from txproxy.errors import Fault, NoBackend, ProxyError
 from txproxy.exchange import Exchange
 from txproxy.observe.log import Logger
 from txproxy.policy.balancing.policy import Policy
@@ -72,7 +72,7 @@ class Cluster(Choosing):
                 transition = backend.health.request_succeeded(now, exchange.tried_at)
             self._observe(exchange, now - exchange.leased_at, now)
             if self.breaker is not None:
-                self._tell(self.breaker.succeeded(now, exchange.admitted_at))
+                self._tell(self.breaker.answered(now, exchange.admitted_at))
         self._apply(backend, transition, now)
 
     def completed(self, exchange: Exchange, now: float) -> None:
@@ -81,8 +81,12 @@ class Cluster(Choosing):
         :param now: the moment, in seconds.
         """
         backend: Backend = exchange.backend
-        # From one that cuts its replies, only a whole one is a success: a good head says nothing.
-        if backend.cuts and exchange.reply.status not in _BAD:  # type: ignore[union-attr]
+        if exchange.reply.status in _BAD:  # type: ignore[union-attr]
+            return
+        if self.breaker is not None:
+            self._tell(self.breaker.succeeded(now, exchange.admitted_at))
+        # From one that breaks its replies off, only a whole one is a success: a good head says nothing.
+        if backend.cuts:
             backend.cuts = 0
             self._apply(backend, backend.health.request_succeeded(now, exchange.tried_at), now)
 
@@ -94,7 +98,10 @@ class Cluster(Choosing):
         if error.fault is not Fault.UPSTREAM:
             return
         backend: Backend = exchange.backend
-        backend.cuts += isinstance(error, ReplyCut)
+        if exchange.reply is not None:
+            backend.cuts += 1
+            if exchange.reply.status in _BAD:
+                return  # It was counted by its status.
         self._observe(exchange, max(_SLOW_S, now - exchange.tried_at), now)
         may_eject = self.members.may_eject(backend, self.settings.max_ejected)
         self._apply(backend, backend.health.request_failed(now, str(error), may_eject, exchange.tried_at), now)
@@ -116,8 +123,11 @@ class Cluster(Choosing):
 
         :param now: the moment, in seconds.
         """
-        if self.breaker is not None and error.fault is Fault.UPSTREAM and not isinstance(error, NoBackend):
-            self._tell(self.breaker.failed(now, exchange.admitted_at))
+        if self.breaker is None or error.fault is not Fault.UPSTREAM or isinstance(error, NoBackend):
+            return
+        reply = exchange.reply
+        if reply is None or reply.status not in _BAD:  # Else it was counted by its status.
+            self._tell(self.breaker.failed(now, exchange.admitted_at, was_answered=reply is not None))
 
     def checked(self, backend: Backend, passed: bool, reason: str) -> None:
         """Take note of the result of a check.
@@ -254,9 +264,10 @@ class Cluster(Choosing):
             self._say_whether_served()
 
     def _say_whether_served(self) -> None:
+        members = self.members
         if self._was_served:
             log.info("cluster {name}: is served again", name=self.name)
-        elif self.settings.panic:
+        elif self.settings.panic and members.by_latest_failure():
             log.error("cluster {name}: no backend is up; requests try those that failed last", name=self.name)
         else:
             log.error("cluster {name}: no backend is up; requests are refused", name=self.name)

@@ -76,7 +76,14 @@ def _begun(answer: Any) -> Any:
 
 
 def _judge(check: Check, answer: Any) -> None:
-    answer = _begun(answer)
+    try:
+        _weigh(check, _begun(answer))
+    except BaseException as error:
+        # What was returned is the user's as well, and may do anything when it is looked at.
+        check.fail(_description(error))
+
+
+def _weigh(check: Check, answer: Any) -> None:
     if isinstance(answer, Deferred):
         # It may do whatever it likes when it is cancelled, also never fire: the check does not wait for that.
         check.hold(lambda: _give_up(answer))

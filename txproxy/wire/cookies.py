@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from txproxy.wire.fields import Field
 from txproxy.wire.grammar import OWS
 
 
-def cookie_of(fields: list[Field], name: bytes) -> bytes | None:
-    """Return the value of a request's cookie, or None if it has none of this name.
+def cookies_of(fields: list[Field], name: bytes) -> Iterator[bytes]:
+    """Yield the values of a request's cookies of one name.
 
-    The first one counts: user agents send the one with the longest path first. Quotes are part of the value (RFC 6265
-    section 4.1.1).
+    There may be several: user agents send the one with the longest path first, and cannot tell whose they are. Quotes
+    are part of the value (RFC 6265 section 4.1.1).
 
     :param fields: of the request; there may be several Cookie fields.
     :param name: in its own case.
@@ -21,5 +23,9 @@ def cookie_of(fields: list[Field], name: bytes) -> bytes | None:
             for pair in value.split(b";"):
                 found, equals, text = pair.partition(b"=")
                 if found.strip(OWS) == name and equals:
-                    return text.strip(OWS)
-    return None
+                    yield text.strip(OWS)
+
+
+def cookie_of(fields: list[Field], name: bytes) -> bytes | None:
+    """Return the value of the first of a request's cookies of one name, or None if it has none; see ``cookies_of``."""
+    return next(cookies_of(fields, name), None)

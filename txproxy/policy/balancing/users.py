@@ -22,8 +22,6 @@ class UsersPolicy:
     :param policy: the function, or an instance of the class.
     """
 
-    is_users = True
-
     def __init__(self, reference: str, policy: Policy) -> None:
         self._reference = reference
         self._policy = policy

@@ -10,9 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from .helpers import TWISTD, TXPROXY, Command, wait_until_read
+from .helpers import TWISTD, TXPROXY, Command, get, wait_until_read
 from .judge import JudgedRequest
-from .peers import DEADLINE_S, Backend, BackendConnection, Client, config_for, http_reply, never, wait_for
+from .peers import (
+    DEADLINE_S,
+    Backend,
+    BackendConnection,
+    Client,
+    ProxyProcess,
+    config_for,
+    http_reply,
+    never,
+    wait_for,
+)
 from .replies import NotHttp
 
 COMMANDS = [
@@ -181,3 +191,19 @@ def test_unix_sockets_are_removed(tmp_path: Path) -> None:
             time.sleep(0.2)
             assert proxy.end(signal.SIGTERM) == 0
             assert not path.exists()
+
+
+def test_a_check_that_hangs_in_a_thread_holds_up_no_stop() -> None:
+    """G5: what a user's check has left in a thread is left behind: exit 0, in time."""
+    site = (
+        "import time\nfrom twisted.internet.threads import deferToThread\n"
+        "def probe(target):\n    return deferToThread(time.sleep, 3600)\n"
+    )
+    health = 'health = { type = "site:probe", interval_s = 0.1, timeout_s = 0.1 }'
+    with (
+        Backend() as backend,
+        ProxyProcess(config_for(backend.address, cluster=health), files={"site.py": site}) as proxy,
+    ):
+        assert get(proxy.port).status == 200
+        wait_for(lambda: "checking -> down" in proxy.error_text, "the check to fail")
+        # Leaving it stops it, and checks that this ends well.

@@ -17,7 +17,9 @@ def _count(breaker: Breaker, outcomes: str, now: float) -> Transition | None:
     """Have requests end, ``+`` well and ``-`` badly; return the last transition."""
     transition = None
     for outcome in outcomes:
-        told = breaker.succeeded(now, now) if outcome == "+" else breaker.failed(now, now)
+        told = breaker.answered(now, now) if outcome == "+" else breaker.failed(now, now)
+        if outcome == "+":
+            told = told or breaker.succeeded(now, now)
         transition = told or transition
     return transition
 
@@ -32,6 +34,39 @@ def _half_open(now: float = 0.0) -> Breaker:
     breaker = _open(now - 10.0)
     breaker.tick(now)
     return breaker
+
+
+class BrokenReplyTests(SynchronousTestCase):
+    """Requests that are answered well and fail after all: each is one outcome, the final one."""
+
+    def test_countedOnce(self) -> None:
+        """Ten such requests are ten failures of ten requests."""
+        breaker = Breaker(BreakerSettings(error_rate=1.0), 0.0)
+        for _ in range(9):
+            breaker.answered(1.0, 1.0)
+            self.assertIsNone(breaker.failed(1.0, 1.0, was_answered=True))
+        breaker.answered(1.0, 1.0)
+        transition = breaker.failed(1.0, 1.0, was_answered=True)
+        assert transition is not None
+        self.assertEqual(transition.reason, "10 of 10 requests failed")
+
+    def test_trial(self) -> None:
+        """An answer is no verdict on a trial; its failure is."""
+        breaker = _half_open()
+        breaker.admit(0.0, 0)
+        self.assertIsNone(breaker.answered(0.5, 0.0))
+        self.assertEqual(breaker.state, "half-open")
+        breaker.failed(1.0, 0.0, was_answered=True)
+        self.assertEqual(breaker.state, "open")
+
+    def test_endlessTrial(self) -> None:
+        """A reply that goes on well for open_s is a success: a stream of events may never end."""
+        breaker = _half_open()
+        breaker.admit(0.0, 0)
+        breaker.answered(0.5, 0.0)
+        self.assertIsNone(breaker.tick(10.4))
+        self.assertIsNotNone(breaker.tick(10.5))
+        self.assertEqual(breaker.state, "closed")
 
 
 class OpeningTests(SynchronousTestCase):
@@ -267,7 +302,7 @@ class LawTests(SynchronousTestCase):
             now += pause_s
             seen.append((int(now), failed))
             window = [each for second, each in seen if second > int(now) - 10]
-            told = breaker.failed(now, now) if failed else breaker.succeeded(now, now)
+            told = breaker.failed(now, now) if failed else breaker.answered(now, now)
             self.assertEqual(told is not None, len(window) >= 10 and sum(window) / len(window) >= rate)
             if told is not None:
                 return

@@ -109,6 +109,7 @@ class TimesTests(SynchronousTestCase):
         ):
             self.assertEqual(ttl_clamped(ttl_s, 1, 300), expected)
         self.assertEqual(ttl_clamped(5, 10, 2), 10)
+        self.assertEqual(ttl_clamped(0, 1e-9, 1e-9), 0.1)
 
     def test_backOff(self) -> None:
         """1 s, doubled each time, never more than 30 s, after any number of failures."""

@@ -192,6 +192,20 @@ class EjectionTests(AskCase):
             client.resets()
         self.assertEqual((self.states(dialogue)[A], len(bad.requests)), ("ejected", 5))
 
+    def test_repliesThatAreBroken(self) -> None:
+        """The same of bodies that are malformed, and of bad statuses with a body that is cut: one failure each."""
+        for answer in (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+            b"HTTP/1.1 503 Service Unavailable\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        ):
+            dialogue, bad, _ = self.two(answer)
+            for _ in range(20):
+                client = dialogue.client()
+                client.says(GET)
+                if client.is_open:
+                    client.resets()
+            self.assertEqual((self.states(dialogue)[A], len(bad.requests)), ("ejected", 5))
+
     def test_aWholeReplyEndsTheRowOfCuts(self) -> None:
         """A reply that came whole is a success, be it the body that was cut before."""
         dialogue = self.proxy(backends=(A, B))
@@ -267,6 +281,13 @@ class PanicTests(AskCase):
         for client in clients:
             client.resets()
 
+    def test_whatIsSaid(self) -> None:
+        """The line says what becomes of requests: those that an operator has taken out are not tried."""
+        dialogue = self.proxy(backends=(A,))
+        with logged() as lines:
+            dialogue.roster.drain(A)
+        self.assertIn("cluster app: no backend is up; requests are refused", lines)
+
     def test_saidOnce(self) -> None:
         """One line says that the cluster has no backend any more."""
         with logged() as lines:
@@ -328,6 +349,17 @@ class BreakerTests(AskCase):
         dialogue.advance(0.4)
         self.assertStatus(old, 503)
         self.assertEqual(breaker.state, "half-open")
+
+    def test_repliesThatAreCut(self) -> None:
+        """A request whose reply is cut is one failure, not a success and a failure."""
+        settings = "breaker.error_rate = 1.0\npassive.failures = 1000"
+        dialogue = self.proxy(backends=(A,), cluster=settings)
+        dialogue.script(A, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+        with logged() as lines:
+            for _ in range(10):
+                client = dialogue.client()
+                client.says(GET)
+        self.assertIn("circuit breaker of app: closed -> open: 10 of 10 requests failed", lines)
 
     def test_refusedOnesGiveNoBudget(self) -> None:
         """Requests that are refused are no requests of which a part may be sent again."""

@@ -65,6 +65,24 @@ class AnswerTests(PythonCase):
                 self.assertEqual(self.verdict(in_a_coroutine), verdict)
                 self.assertEqual(self.verdict(lambda target: succeed(in_a_coroutine(target))), verdict)
 
+    def test_textThatFails(self) -> None:
+        """Text whose own methods raise is a failure like any other, and nothing is left of it in the log."""
+
+        class Hostile(str):
+            __slots__ = ()
+
+            def split(self, *_: Any) -> Any:
+                raise RuntimeError("do not look at me")
+
+            def __eq__(self, other: object) -> bool:
+                raise RuntimeError("do not compare me")
+
+            __hash__ = None  # type: ignore[assignment]
+
+        with logged() as lines:
+            self.assertIn("RuntimeError", self.verdict(lambda target: Hostile("down")))
+        self.assertEqual(lines, [])
+
     def test_garbage(self) -> None:
         """Whatever else it answers is a failure that says what came."""
         for answer, kind in ((1, "int"), (0, "int"), (b"up", "bytes"), ([], "list"), (Odd(), "Odd"), (object, "type")):
