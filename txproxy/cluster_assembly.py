@@ -19,15 +19,15 @@ from txproxy.policy.probing import MonitorSettings
 from txproxy.policy.retries import RetrySettings
 from txproxy.policy.sticky import StickyPolicy
 from txproxy.upstream.backend import Backend, BackendIdentity
+from txproxy.upstream.checks.monitor import Monitor
+from txproxy.upstream.checks.probes import ProbeSettings, ProbeTls, make_probe
 from txproxy.upstream.choosing import ClusterSettings, ClusterTools
 from txproxy.upstream.cluster import Cluster
 from txproxy.upstream.connector import Connector, Endpoint
-from txproxy.upstream.discovery import Discovery, TtlBounds
 from txproxy.upstream.http1 import UpstreamConnection
-from txproxy.upstream.monitor import Monitor
+from txproxy.upstream.names.discovery import Discovery, TtlBounds
+from txproxy.upstream.names.resolver import Resolver, resolv_conf_path
 from txproxy.upstream.pool import PoolLimits
-from txproxy.upstream.probes import ProbeSettings, ProbeTls, make_probe
-from txproxy.upstream.resolver import Resolver, resolv_conf_path
 from txproxy.upstream.roster import Roster, RosterTools
 from txproxy.upstream.tools import UpstreamTimeouts, UpstreamTools
 

@@ -79,7 +79,7 @@ class Dialogue:
 
     :param text: the configuration in TOML.
     :param functions: users' functions by their references, beside those that the configuration can import.
-    :param resolver: resolves the names of backends; see ``txproxy.upstream.resolver``.
+    :param resolver: resolves the names of backends; see ``txproxy.upstream.names.resolver``.
     """
 
     def __init__(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred, fail, succeed
 
 from txproxy.policy.dns_members import sorted_addresses
-from txproxy.upstream.resolver import Answer, ResolveFailed
+from txproxy.upstream.names.resolver import Answer, ResolveFailed
 
 
 class FakeResolver:
-    """Stands for ``txproxy.upstream.resolver.Resolver``; names that nothing was said about do not exist."""
+    """Stands for ``txproxy.upstream.names.resolver.Resolver``; names that nothing was said about do not exist."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from txproxy.config.cluster_model import Backend as BackendSettings
 from txproxy.policy.health import Order
 from txproxy.upstream.backend import Backend
+from txproxy.upstream.checks.probes import ProbeTarget
 from txproxy.upstream.cluster import Cluster
 from txproxy.upstream.entry import Entry
-from txproxy.upstream.probes import ProbeTarget
 from txproxy.upstream.status import BackendStatus, LastCheck
 
 

@@ -16,7 +16,7 @@ from twisted.internet import defer, task
 from twisted.logger import LogEvent, formatEvent, globalLogBeginner
 
 from txproxy.net.reactor import EagerReactor
-from txproxy.upstream.probes import ProbeFailed, ProbeSettings, ProbeTarget, ProbeTls, make_probe
+from txproxy.upstream.checks.probes import ProbeFailed, ProbeSettings, ProbeTarget, ProbeTls, make_probe
 
 
 def _run(check: dict[str, Any], reactor: Any) -> defer.Deferred[str]:

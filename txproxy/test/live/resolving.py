@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 from twisted.logger import globalLogPublisher, textFileLogObserver
 
-from txproxy.upstream.resolver import ResolveFailed, Resolver, resolv_conf_path
+from txproxy.upstream.names.resolver import ResolveFailed, Resolver, resolv_conf_path
 
 
 async def _resolve(reactor: Any, names: list[str]) -> None:

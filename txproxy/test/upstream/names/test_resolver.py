@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from txproxy.test.name_server import NO_SUCH_NAME, SERVER_FAILURE
-from txproxy.test.upstream.resolver_case import ResolverCase
-from txproxy.upstream.resolver import Answer, resolv_conf_path
+from txproxy.test.upstream.names.resolver_case import ResolverCase
+from txproxy.upstream.names.resolver import Answer, resolv_conf_path
 
 FOREVER = float("inf")
 

@@ -12,8 +12,8 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from txproxy.upstream.probe import ProbeTarget
-from txproxy.upstream.probe_socket import Conversation
+from txproxy.upstream.checks.probe import ProbeTarget
+from txproxy.upstream.checks.probe_socket import Conversation
 from txproxy.wire.grammar import split_authority
 
 _PROBLEMS = {

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from txproxy.upstream.probe import Check, Probe, ProbeFailed, ProbeTarget
-from txproxy.upstream.probe_http import Expectation, HttpConversation, status_range, write_check_request
-from txproxy.upstream.probe_python import PythonProbe
-from txproxy.upstream.probe_socket import Conversation, SocketProbe
-from txproxy.upstream.probe_tls import ProbeTls, TlsClient
+from txproxy.upstream.checks.probe import Check, Probe, ProbeFailed, ProbeTarget
+from txproxy.upstream.checks.probe_http import Expectation, HttpConversation, status_range, write_check_request
+from txproxy.upstream.checks.probe_python import PythonProbe
+from txproxy.upstream.checks.probe_socket import Conversation, SocketProbe
+from txproxy.upstream.checks.probe_tls import ProbeTls, TlsClient
 from txproxy.wire.fields import FieldTokenizer
 
 __all__ = ["Probe", "ProbeFailed", "ProbeSettings", "ProbeTarget", "ProbeTls", "make_probe"]

@@ -11,8 +11,8 @@ from txproxy.policy.dns_members import sorted_addresses
 from txproxy.policy.dns_records import follow
 from txproxy.policy.hosts_file import addresses_in_hosts, is_address, is_localhost
 from txproxy.policy.resolv_conf import NameServer, ResolvConf, can_be_asked, names_to_ask, parse_resolv_conf
-from txproxy.upstream.dns_question import NoAnswer, Question, Reply, ask
-from txproxy.upstream.name_files import NameFile
+from txproxy.upstream.names.dns_question import NoAnswer, Question, Reply, ask
+from txproxy.upstream.names.name_files import NameFile
 
 FOREVER_S = float("inf")
 HOSTS_TTL_S = 5.0

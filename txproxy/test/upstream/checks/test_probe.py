@@ -11,11 +11,11 @@ from twisted.internet.error import (
     TimeoutError,
 )
 
-from txproxy.test.upstream.probe_case import PASSED, TARGET, ProbeCase
+from txproxy.test.upstream.checks.probe_case import PASSED, TARGET, ProbeCase
 from txproxy.testing import FakeTransport
-from txproxy.upstream.probe import Check
-from txproxy.upstream.probe_socket import Conversation
-from txproxy.upstream.probes import ProbeTarget
+from txproxy.upstream.checks.probe import Check
+from txproxy.upstream.checks.probe_socket import Conversation
+from txproxy.upstream.checks.probes import ProbeTarget
 
 TWO = TARGET._replace(hosts=("2001:db8::1", "192.0.2.1"))
 

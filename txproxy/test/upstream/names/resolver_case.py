@@ -6,8 +6,8 @@ import os
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txproxy.test.upstream.name_reactor import NameReactor
-from txproxy.upstream.resolver import Answer, ResolveFailed, Resolver
+from txproxy.test.upstream.names.name_reactor import NameReactor
+from txproxy.upstream.names.resolver import Answer, ResolveFailed, Resolver
 
 
 class ResolverCase(SynchronousTestCase):

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from txproxy.errors import BadReply, ProxyError
-from txproxy.upstream.probe import Check
-from txproxy.upstream.probe_socket import Conversation
+from txproxy.upstream.checks.probe import Check
+from txproxy.upstream.checks.probe_socket import Conversation
 from txproxy.wire.bodies import ChunkedReader, LengthReader, UntilCloseReader
 from txproxy.wire.fields import FieldTokenizer
 from txproxy.wire.grammar import is_field_value, is_token

@@ -12,8 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txproxy.policy.dns_members import Member
 from txproxy.testing.names import FakeResolver
-from txproxy.upstream.discovery import Discovery, TtlBounds
-from txproxy.upstream.resolver import Answer, ResolveFailed
+from txproxy.upstream.names.discovery import Discovery, TtlBounds
+from txproxy.upstream.names.resolver import Answer, ResolveFailed
 
 NAME = "app.test"
 

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 from txproxy.observe.log import Logger
 from txproxy.policy.dns_members import Member, pair_addresses, retry_delay_s, ttl_clamped
-from txproxy.upstream.resolver import Answer, ResolveFailed
+from txproxy.upstream.names.resolver import Answer, ResolveFailed
 
 log = Logger()
 

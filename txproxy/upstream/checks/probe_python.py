@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from txproxy.observe.log import Logger
-from txproxy.upstream.probe import Check, ProbeTarget
+from txproxy.upstream.checks.probe import Check, ProbeTarget
 
 log = Logger()
 

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from txproxy.observe.log import Logger
 from txproxy.policy.probing import Agenda, Facts, MonitorSettings, Timetable
-from txproxy.upstream.probe import Probe, ProbeFailed, ProbeTarget
+from txproxy.upstream.checks.probe import Probe, ProbeFailed, ProbeTarget
 
 __all__ = ["Monitor", "MonitorSettings"]
 

@@ -9,9 +9,9 @@ from typing import Any
 from OpenSSL import SSL, crypto
 
 from txproxy.test.authority import Authority, Identity
-from txproxy.test.upstream.probe_case import PASSED, TARGET, ProbeCase
+from txproxy.test.upstream.checks.probe_case import PASSED, TARGET, ProbeCase
 from txproxy.testing import Peer
-from txproxy.upstream.probes import ProbeTls
+from txproxy.upstream.checks.probes import ProbeTls
 
 AUTHORITY = Authority()
 GOOD = AUTHORITY.identity("app.example", "192.0.2.1", "2001:db8::1")

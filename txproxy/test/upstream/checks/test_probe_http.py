@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from txproxy.test.upstream.probe_case import PASSED, TARGET, ProbeCase
+from txproxy.test.upstream.checks.probe_case import PASSED, TARGET, ProbeCase
 from txproxy.testing import Peer
-from txproxy.upstream.probe_http import Expectation, status_range, write_check_request
+from txproxy.upstream.checks.probe_http import Expectation, status_range, write_check_request
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 MISSING = "the body does not contain 'ok'"

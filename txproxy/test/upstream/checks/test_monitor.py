@@ -10,8 +10,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from txproxy.policy.health import Health, HealthSettings
-from txproxy.upstream.monitor import Monitor, MonitorSettings
-from txproxy.upstream.probe import ProbeFailed, ProbeTarget
+from txproxy.upstream.checks.monitor import Monitor, MonitorSettings
+from txproxy.upstream.checks.probe import ProbeFailed, ProbeTarget
 
 
 class ScriptedProbe:

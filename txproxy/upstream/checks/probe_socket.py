@@ -13,8 +13,8 @@ from twisted.python.failure import Failure
 
 from txproxy.errors import ConnectTimeout, UpstreamError
 from txproxy.observe.log import Logger
+from txproxy.upstream.checks.probe import Check, ProbeTarget
 from txproxy.upstream.connector import Connector, Endpoint
-from txproxy.upstream.probe import Check, ProbeTarget
 
 log = Logger()
 

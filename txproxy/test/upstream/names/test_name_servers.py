@@ -10,9 +10,9 @@ from twisted.internet.defer import CancelledError
 from twisted.names import dns
 
 from txproxy.test.name_server import REFUSED, SERVER_FAILURE
-from txproxy.test.upstream.name_reactor import Connection
-from txproxy.test.upstream.resolver_case import ResolverCase
-from txproxy.upstream.resolver import Answer, ResolveFailed
+from txproxy.test.upstream.names.name_reactor import Connection
+from txproxy.test.upstream.names.resolver_case import ResolverCase
+from txproxy.upstream.names.resolver import Answer, ResolveFailed
 
 
 class ServerTests(ResolverCase):

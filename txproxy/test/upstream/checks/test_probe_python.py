@@ -7,9 +7,9 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 
+from txproxy.test.upstream.checks.probe_case import PASSED, TARGET, ProbeCase
 from txproxy.test.upstream.observing import logged
-from txproxy.test.upstream.probe_case import PASSED, TARGET, ProbeCase
-from txproxy.upstream.probes import ProbeSettings, ProbeTarget, make_probe
+from txproxy.upstream.checks.probes import ProbeSettings, ProbeTarget, make_probe
 
 
 class Odd:

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from txproxy.testing import FakeTransport, Peer
-from txproxy.upstream.probes import ProbeFailed, ProbeSettings, ProbeTarget, make_probe
+from txproxy.upstream.checks.probes import ProbeFailed, ProbeSettings, ProbeTarget, make_probe
 
 TARGET = ProbeTarget("app.example:8080", ("192.0.2.1",), 8080, host_field=b"app.example:8080")
 PASSED = ""
