@@ -56,3 +56,7 @@ class RequestFacts:
 
     def __repr__(self) -> str:
         return f"<RequestFacts {self.method} {self.target!r} host={self.host!r} of {self.client}>"
+
+
+NO_FACTS = RequestFacts(RequestHead(b"", b"", 1, [], {}), "", "", "")
+"""For policies that read nothing of the request."""

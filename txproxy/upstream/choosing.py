@@ -13,6 +13,7 @@ from txproxy.policy.balancing.users import UsersPolicy
 from txproxy.policy.breaker import Breaker
 from txproxy.policy.candidate import Candidate
 from txproxy.policy.deadlines import Deadlines
+from txproxy.policy.facts import NO_FACTS
 from txproxy.policy.health import Transition
 from txproxy.policy.retries import IDEMPOTENT, RetrySettings
 from txproxy.policy.retry_budget import RetryBudget
@@ -70,7 +71,9 @@ class Choosing:
         """Those that were given a backend."""
         self.breaker = breaker
         self._policy = policy
+        self._reads_request = getattr(policy, "reads_request", True)
         self._tools = tools
+        self._random = tools.random
         self._budget = RetryBudget(settings.retry.budget, settings.retry.min_per_s)
         self._lobby = Lobby(tools.deadlines, settings.queue, settings.queue_timeout_s)
         self._names_unknown = 0
@@ -146,7 +149,8 @@ class Choosing:
         return self._budget.allow(now, self.requests)
 
     def _in_order(self, candidates: tuple[Candidate, ...], exchange: Exchange, now: float) -> Iterator[Candidate]:
-        return iter(self._policy(candidates, facts_of(exchange), now, self._tools.random))
+        facts = facts_of(exchange) if self._reads_request else NO_FACTS
+        return iter(self._policy(candidates, facts, now, self._random))
 
     def _left(self, exchange: Exchange, candidates: Iterable[Candidate]) -> Iterator[Backend]:
         tried = exchange.backends_tried

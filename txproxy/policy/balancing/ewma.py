@@ -31,6 +31,8 @@ class PeakEwma:
     is idle: one that was slow is tried again with one request, and not with all that come before its first reply.
     """
 
+    reads_request = False
+
     def __init__(self) -> None:
         self._candidates: tuple[Candidate, ...] = ()
         self._lottery: Lottery

@@ -17,6 +17,8 @@ class LeastConnections:
     Without the turns an idle cluster would send everything to its first backend.
     """
 
+    reads_request = False
+
     def __init__(self) -> None:
         self._candidates: tuple[Candidate, ...] = ()
         self._was_idle = True

@@ -49,6 +49,8 @@ class Lottery:
 class WeightedRandom:
     """Draws by weight."""
 
+    reads_request = False
+
     def __init__(self) -> None:
         self._candidates: tuple[Candidate, ...] = ()
         self._lottery: Lottery
@@ -71,6 +73,8 @@ class PowerOfTwo:
     Nearly as even as looking at all of them (Mitzenmacher, "The power of two choices in randomized load balancing"), at
     a cost that does not grow. Several workers that each see their own requests only do not all run to the same backend.
     """
+
+    reads_request = False
 
     def __init__(self) -> None:
         self._candidates: tuple[Candidate, ...] = ()

@@ -17,7 +17,8 @@ Policy = Callable[[tuple[Candidate, ...], RequestFacts, float, Random], Iterable
     Those that may be tried, at least one. It is the same tuple for as long as neither the set nor a weight changes, so
     that what was worked out for it can be kept; ``active`` and latency change all the time.
 ``request``
-    Facts of the request.
+    Facts of the request. A policy with an attribute ``reads_request`` that is False is given those of no request, which
+    need not be gathered.
 ``now``
     The moment, in seconds of the monotonic clock.
 ``random``

@@ -24,6 +24,8 @@ class RoundRobin:
     is dead is spread over all others, by weight.
     """
 
+    reads_request = False
+
     def __init__(self) -> None:
         self._candidates: tuple[Candidate, ...] = ()
         self._groups: list[_Group] = []
