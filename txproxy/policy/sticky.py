@@ -11,6 +11,8 @@ from txproxy.policy.facts import RequestFacts
 from txproxy.wire.cookies import cookies_of
 
 _VALUE_BYTES = 16
+_MOST_VALUES = 10_000
+"""That are remembered, for making one takes 2 µs."""
 
 
 class StickyPolicy:
@@ -68,8 +70,10 @@ class StickyPolicy:
         """
         value = self._values.get(name)
         if value is None:
+            if len(self._values) >= _MOST_VALUES:
+                self._values.clear()  # Backends that the DNS named once may never come back.
             mac = hmac.digest(self._key, self._cluster_name + b"\0" + name.encode(), "sha256")
-            value = mac[:_VALUE_BYTES].hex().encode("ascii")
+            value = self._values[name] = mac[:_VALUE_BYTES].hex().encode("ascii")
         return value
 
     def _with_first(
