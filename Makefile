@@ -83,7 +83,7 @@ bench: $(VENV)/.installed-for-tests ## measure against other proxies; SCENARIO=N
 	@$(BIN)/python -m bench $(if $(SCENARIO),--scenario $(SCENARIO)) $(FLAGS)
 
 .PHONY: fuzz
-fuzz: $(VENV)/.installed-for-tests ## feed the parsers with what nobody would send, until Ctrl-C; FLAGS=...
+fuzz: $(VENV)/.installed-for-tests ## feed the parsers with what nobody would send, for ten seconds; FLAGS="--seconds N"
 	@$(BIN)/python -m fuzz $(FLAGS)
 
 .PHONY: reference

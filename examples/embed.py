@@ -40,10 +40,14 @@ class Hello(Resource):
 
 
 def make_application(reactor: Any, config: str = CONFIG, backend: str = "tcp:8081:interface=127.0.0.1") -> IService:
-    """Return both services as one."""
+    """Return both services as one.
+
+    The proxy is ``both.getServiceNamed("txproxy")``: while it runs, its ``clusters["hello"]`` drains, adds and removes
+    backends and tells their state.
+    """
     both = MultiService()
     StreamServerEndpointService(serverFromString(reactor, backend), Site(Hello())).setServiceParent(both)
-    build(load_text(config).config, reactor).setServiceParent(both)
+    build(load_text(config), reactor).setServiceParent(both)
     return both
 
 

@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("-c", "--config", metavar="FILE", help="a TOML file, or a Python site file ending in .py")
     run.add_argument("--pidfile", metavar="FILE", help="write the process id there while running")
     _add_quick_flags(run)
+    _add_backend_flags(run)
     run.set_defaults(run=_run, demo=False)
 
     check = commands.add_parser("check", help="check a configuration", description="Print every error, open no port.")
@@ -55,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="serve sample backends", description="A proxy with something behind it.")
     _add_quick_flags(demo)
-    demo.set_defaults(run=_run, demo=True, config=None, pidfile=None)
+    demo.set_defaults(run=_run, demo=True, config=None, pidfile=None, backend=[], backend_port=None)
 
     schema = commands.add_parser("schema", help="print the JSON Schema of the configuration, for editors")
     schema.set_defaults(run=_schema)
@@ -65,14 +66,17 @@ def _parser() -> argparse.ArgumentParser:
 def _add_quick_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-l", "--listen", metavar="ADDR", help="address to listen on (0.0.0.0)")
     parser.add_argument("-p", "--port", type=int, metavar="N", help="port to listen on; 0: any free one (8080)")
+    parser.add_argument("--mode", help="http (tcp is not supported yet)")
+    parser.add_argument("--balance", metavar="NAME", help="round_robin, p2c ... or MODULE:FUNCTION (round_robin)")
+    parser.add_argument("--log-level", metavar="LEVEL", help="debug, info, warn or error (info)")
+    parser.add_argument("--log-file", metavar="FILE", help="application log, instead of standard error")
+
+
+def _add_backend_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-b", "--backend", action="append", default=[], metavar="HOST[:PORT]", help="may be repeated (127.0.0.1)"
     )
     parser.add_argument("-P", "--backend-port", type=int, metavar="N", help="port of backends that name none (8081)")
-    parser.add_argument("--mode", help="http or tcp (http)")
-    parser.add_argument("--balance", metavar="NAME", help="round_robin, p2c ... or MODULE:FUNCTION (round_robin)")
-    parser.add_argument("--log-level", metavar="LEVEL", help="debug, info, warn or error (info)")
-    parser.add_argument("--log-file", metavar="FILE", help="application log, instead of standard error")
 
 
 def _run(options: argparse.Namespace) -> int:

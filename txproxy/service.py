@@ -15,7 +15,7 @@ from txproxy.assembly import Assembled, Clocks, assemble
 from txproxy.config.address import parse_address
 from txproxy.config.load import Loaded
 from txproxy.config.model import Config
-from txproxy.config.problems import ConfigError
+from txproxy.config.problems import ConfigError, Problem
 from txproxy.downstream.site import Site
 from txproxy.errors import ShuttingDown
 from txproxy.net.limits import raise_descriptor_limit
@@ -269,6 +269,9 @@ def make_service(options: Mapping[str, Any], reactor: Any) -> IService:
     """
     demo = None
     if options["demo"]:
+        if options["backends"] or options["backend-port"] is not None:
+            place = Problem("command line", 0, "--backend", "the demo brings its own backends (leave it out)")
+            raise ConfigError((place,))
         from txproxy.demo import Demo  # only here, for it needs twisted.web
 
         demo = Demo(reactor)

@@ -28,6 +28,7 @@ class UsersPolicy:
         self._candidates: tuple[Candidate, ...] = ()
         self._members: frozenset[Candidate] = frozenset()
         self.observe_latency = getattr(policy, "observe_latency", None)
+        self.reads_request = getattr(policy, "reads_request", True)
 
     def __call__(
         self, candidates: tuple[Candidate, ...], request: RequestFacts, now: float, random: Random
