@@ -55,6 +55,7 @@ class Exchange:
         "status",
         "tried_at",
         "tries",
+        "was_bad",
     )
 
     def __init__(self, id: bytes, request: RequestHead | None, client: Any, started_at: float) -> None:
@@ -112,6 +113,8 @@ class Exchange:
         """An idle connection turned out to be dead and the request was sent again on a new one."""
         self.head_sent = False
         """The head of the final reply was given to the client's transport: no other reply can be sent."""
+        self.was_bad = False
+        """The backend's reply was counted as a failure of its own, by its status."""
         self.interim_sent = False
         """An interim reply was given to the client's transport."""
         self.error: ProxyError | None = None

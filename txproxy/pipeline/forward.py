@@ -60,6 +60,7 @@ class Forward:
             if backend is not None:
                 self._try(exchange, backend, now)
         except Exception:
+            exchange.cluster.withdrew(exchange)
             chains.fail(exchange, Failure())
 
     def _try(self, exchange: Exchange, backend: Any, now: float) -> None:
@@ -102,16 +103,18 @@ class Forward:
     def turned_away(self, exchange: Exchange) -> None:
         """Find another backend: the one that the exchange has waited for is to get no more requests.
 
-        Nothing was sent, so that this is no try. If there is no other, it waits for the same one again.
+        Nothing was sent, so that this is no try, unless it was sent before on a connection that was dead. If no other
+        has a place for it, it waits for the same one again.
         """
         now = self._clock()
         try:
             another = exchange.cluster.pick_another(exchange, now)
-            if another is None:
-                exchange.backend.enqueue(exchange, self, now)
+            if another is None or another.pool.is_full and not another.pool.has_room_to_wait():
+                exchange.backend.enqueue(exchange, self, now, again=True)
                 return
-            exchange.backends_tried = exchange.backends_tried[:-1]
-            exchange.tries -= 1
+            if not exchange.connection_replaced:
+                exchange.backends_tried = exchange.backends_tried[:-1]
+                exchange.tries -= 1
             self._try(exchange, another, now)
         except Exception:
             chains.fail(exchange, Failure())

@@ -90,7 +90,8 @@ class Breaker:
         if not self._counts(sent_at):
             return None
         if self.state == "half-open":
-            self.next_change_at = now + self._settings.open_s
+            if self.next_change_at == NEVER:
+                self.next_change_at = now + self._settings.open_s
             return None
         return self._count(now, 1, 0)
 
@@ -114,6 +115,14 @@ class Breaker:
         if self.state == "half-open":
             return self._enter("open", "the trial request failed", now)
         return self._count(now, 0 if was_answered else 1, 1)
+
+    def withdraw(self, admitted_at: float) -> None:
+        """Take back the admission of a request that has come to no backend: if it was the trial, another may be.
+
+        :param admitted_at: when it was admitted.
+        """
+        if self.state == "half-open" and self._trial_at == admitted_at:
+            self._trial_at = NEVER
 
     def tick(self, now: float) -> Transition | None:
         """Do what is due: to be called when ``next_change_at`` has come; earlier it does nothing."""

@@ -166,14 +166,16 @@ class Dialogue:
 
         :param error: what the attempt fails with; ``ConnectionRefusedError`` if omitted.
         """
-        attempt = self._take_attempt(address)
+        self._refuse(self._take_attempt(address), error)
+
+    def _refuse(self, attempt: Attempt, error: Exception | None = None) -> None:
         self.trace.append(f"{attempt.address} refuses")
         attempt.factory.clientConnectionFailed(attempt.connector, Failure(error or ConnectionRefusedError()))
         self.settle()
 
     def _take_attempt(self, address: str | None) -> Attempt:
         for index, attempt in enumerate(self.attempts):
-            if address is None or attempt.address == address:
+            if not attempt.is_given_up and (address is None or attempt.address == address):
                 return self.attempts.pop(index)
         raise AssertionError("\n".join((f"the proxy is not connecting to {address or 'any backend'}", *self.trace)))
 
@@ -218,7 +220,9 @@ class Dialogue:
                 item.deadline_passed()  # type: ignore[attr-defined]
             late = [each for each in self.attempts if each.expires_at <= reactor.seconds() and not each.is_given_up]
             for attempt in late:
-                self.refuse(attempt.address, TimeoutError())
+                if attempt in self.attempts:
+                    self.attempts.remove(attempt)
+                    self._refuse(attempt, TimeoutError())
             if expired or something_is_due or reactor.getDelayedCalls():
                 self.settle()
 
@@ -243,7 +247,8 @@ class Dialogue:
         script = self._scripted.get(attempt.address)
         if script is not None:
             if script.refuses():
-                self.refuse(attempt.address)
+                self.attempts.remove(attempt)
+                self._refuse(attempt)
             else:
                 self.attempts.remove(attempt)
                 script.peers.append(self._accept(attempt))

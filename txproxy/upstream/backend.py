@@ -76,19 +76,20 @@ class Backend:
         self.deadlines = deadlines
         self._connector = make_connector(self)
 
-    def enqueue(self, exchange: Any, on_lease: Any, now: float, fresh: bool = False) -> None:
+    def enqueue(self, exchange: Any, on_lease: Any, now: float, fresh: bool = False, again: bool = False) -> None:
         """Let an exchange wait for a connection; the pool had none that is idle.
 
         :param exchange: for whom; its ``attempt`` is the waiter while it waits.
         :param on_lease: told ``leased(exchange, connection)`` or ``lease_failed(exchange, error)`` later.
         :param now: the moment, in seconds.
         :param fresh: wait for a connection that is not idle now, for those that are may all be dead.
+        :param again: it has had a place in this queue before.
         :raises QueueFull: if it may not wait.
         """
         pool = self.pool
         if fresh:
             self.close_idle()
-        if not pool.has_room_to_wait():
+        if not again and not pool.has_room_to_wait():
             pool.stats.exhausted += 1
             raise QueueFull(f"{self.name}: {pool!r}")
         waiter = Waiter(exchange, on_lease, self, fresh)
@@ -147,9 +148,14 @@ class Backend:
     def turn_away(self) -> None:
         """Have all requests that wait for a connection look for another backend."""
         for waiter in self.pool.leave_all():
+            deadline = waiter.deadline
             self.deadlines.forget(waiter)
             waiter.exchange.attempt = None
             waiter.on_lease.turned_away(waiter.exchange)
+            again = waiter.exchange.attempt
+            if isinstance(again, Waiter) and deadline < again.deadline < NEVER:
+                again.deadline = deadline  # However often it moves, its patience is one.
+                self.deadlines.watch(again)
 
     def make_idle(self) -> None:
         """Make the connections that are to be there in advance."""

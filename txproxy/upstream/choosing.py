@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from txproxy.errors import NoBackend
+from txproxy.errors import NoBackend, ProxyError
 from txproxy.exchange import Exchange, facts_of
 from txproxy.observe.log import Logger
 from txproxy.policy.balancing.policy import Policy
@@ -97,9 +97,18 @@ class Choosing:
         if self._sole is not None:
             self.requests += 1
             return self._sole
-        if self.breaker is not None and may_wait:
+        if self.breaker is None:
+            return self._pick(exchange, now, may_wait)
+        if may_wait:
             exchange.admitted_at = now
             self._ask(self.breaker, now)
+        try:
+            return self._pick(exchange, now, may_wait)
+        except ProxyError:
+            self.withdrew(exchange)
+            raise
+
+    def _pick(self, exchange: Exchange, now: float, may_wait: bool) -> Backend | None:
         members = self.members
         if members.trials and self._may_try_out(exchange):
             backend = members.take_trial(now, exchange.request.method in IDEMPOTENT)  # type: ignore[union-attr]
@@ -136,6 +145,11 @@ class Choosing:
             rest = _roomiest(self._left(exchange, (*members.eligible, *members.reserve)))
             found = _roomiest([each for each in (found, rest) if each is not None])
         return found
+
+    def withdrew(self, exchange: Exchange) -> None:
+        """Take note that an exchange has ended here, without any verdict on the backends."""
+        if self.breaker is not None:
+            self.breaker.withdraw(exchange.admitted_at)
 
     def may_be_asked(self, backend: Backend) -> bool:
         """Return whether a request may go to a backend: it is up, or none is and that is no reason."""
@@ -185,9 +199,10 @@ class Choosing:
     def _may_try_out(self, exchange: Exchange) -> bool:
         """Return whether a request may be the trial of a backend.
 
-        Not while it is one for the whole cluster, nor if a cookie keeps its client at a backend that is up.
+        Not if it is one for the whole cluster and another backend is up, nor if a cookie keeps its client at one that
+        is.
         """
-        if self.breaker is not None and self.breaker.state != "closed":
+        if self.breaker is not None and self.breaker.state != "closed" and self.members.eligible:
             return False
         return self.sticky is None or self.sticky.kept(self.members.eligible, facts_of(exchange)) is None
 

@@ -63,6 +63,7 @@ class Cluster(Choosing):
         now = exchange.replied_at
         transition: Transition | None = None
         if status in _BAD:
+            exchange.was_bad = True
             may_eject = self.members.may_eject(backend, self.settings.max_ejected)
             transition = backend.health.request_failed(now, f"status {status}", may_eject, exchange.tried_at)
             if self.breaker is not None:
@@ -81,7 +82,7 @@ class Cluster(Choosing):
         :param now: the moment, in seconds.
         """
         backend: Backend = exchange.backend
-        if exchange.reply.status in _BAD:  # type: ignore[union-attr]
+        if exchange.was_bad:
             return
         if self.breaker is not None:
             self._tell(self.breaker.succeeded(now, exchange.admitted_at))
@@ -100,7 +101,7 @@ class Cluster(Choosing):
         backend: Backend = exchange.backend
         if exchange.reply is not None:
             backend.cuts += 1
-            if exchange.reply.status in _BAD:
+            if exchange.was_bad:
                 return  # It was counted by its status.
         self._observe(exchange, max(_SLOW_S, now - exchange.tried_at), now)
         may_eject = self.members.may_eject(backend, self.settings.max_ejected)
@@ -123,11 +124,13 @@ class Cluster(Choosing):
 
         :param now: the moment, in seconds.
         """
-        if self.breaker is None or error.fault is not Fault.UPSTREAM or isinstance(error, NoBackend):
+        if self.breaker is None:
             return
-        reply = exchange.reply
-        if reply is None or reply.status not in _BAD:  # Else it was counted by its status.
-            self._tell(self.breaker.failed(now, exchange.admitted_at, was_answered=reply is not None))
+        if error.fault is not Fault.UPSTREAM or isinstance(error, NoBackend):
+            self.withdrew(exchange)
+        elif not exchange.was_bad:  # Else it was counted by its status.
+            was_answered = exchange.reply is not None
+            self._tell(self.breaker.failed(now, exchange.admitted_at, was_answered))
 
     def checked(self, backend: Backend, passed: bool, reason: str) -> None:
         """Take note of the result of a check.
@@ -252,6 +255,7 @@ class Cluster(Choosing):
 
     def _refresh(self, weights_changed: bool = False) -> None:
         members = self.members
+        was_in_need = not members.eligible
         members.refresh(weights_changed)
         eligible = members.eligible
         alone = len(eligible) == 1 and not members.trials and not self._is_choosy
@@ -259,6 +263,11 @@ class Cluster(Choosing):
         known = not members.checking and not self._names_unknown
         if eligible or known:
             self._lobby.open()
+        if eligible and was_in_need:
+            # What waits at backends that are down, for want of a better one, has a better one now.
+            for backend in members.backends:
+                if not backend.is_serving and backend.pool.waiting:
+                    backend.turn_away()
         if known and self._was_served != bool(eligible):
             self._was_served = bool(eligible)
             self._say_whether_served()

@@ -201,23 +201,19 @@ class Roster:
     def _resolved(self, entry: Entry, members: tuple[tuple[str, ...], ...]) -> None:
         """Take the addresses of an entry's servers."""
         late = entry.is_known
-        for backend in [each for each in entry.leaving if each.identity.hosts in members]:
-            entry.leaving.remove(backend)
-            entry.servers[backend.identity.hosts] = backend
-        gone = {hosts: backend for hosts, backend in entry.servers.items() if hosts not in members}
-        new = [each for each in members if each not in entry.servers]
-        for hosts, backend in gone.items():
-            del entry.servers[hosts]
-            changed = next((each for each in new if entry.name_of(each) == backend.name), None)
-            if changed is None:
+        by_name = {entry.name_of(hosts): hosts for hosts in members}
+        known, entry.servers, entry.leaving = entry.all_servers(), {}, []
+        for backend in known:
+            hosts = by_name.pop(backend.name, None)
+            if hosts is None:
                 entry.leaving.append(backend)
-            else:
+                continue
+            entry.servers[hosts] = backend
+            if hosts != backend.identity.hosts:
                 # Of a server with two addresses only the second has changed.
-                new.remove(changed)
-                backend.readdress(changed)
-                entry.servers[changed] = backend
+                backend.readdress(hosts)
                 self._watch(entry, backend)
-        self.cluster.add(*self._servers(entry, new, late))
+        self.cluster.add(*self._servers(entry, by_name.values(), late))
         self._let_leave(entry)
         self._becomes_known(entry)
 

@@ -126,6 +126,23 @@ class CheckTests(CheckCase):
         self.assertEqual(self.states(dialogue)[A], "up")
 
 
+class NeedTests(CheckCase):
+    """All are down, and requests wait for one that will not answer."""
+
+    def test_movedWhenOneIsUp(self) -> None:
+        """A backend comes up: what waits at others that are down goes there."""
+        dialogue = self.checked(EVERY_SECOND + ", fall = 1, rise = 1", cluster="pool.connect_timeout_s = 30.0")
+        dialogue.advance(2)
+        self.assertEqual(self.states(dialogue), {A: "down", B: "down"})
+        clients = [dialogue.client() for _ in range(3)]
+        for client in clients:
+            client.says(GET)
+        dialogue.script(B, OK)
+        dialogue.advance(2)
+        for client in clients:
+            self.assertStatus(client, 200)
+
+
 class WaitingTests(CheckCase):
     """Nothing is known of any backend yet: requests wait."""
 

@@ -330,6 +330,34 @@ class BreakerTests(AskCase):
         self.assertEqual(self.ask(dialogue, 1), [200])
         self.assertEqual(repr(dialogue.assembled.clusters["app"].breaker)[:15], "<Breaker closed")
 
+    def test_halfOpenAndOnTrial(self) -> None:
+        """The only backend that may serve is on trial while the breaker is half-open: one request is both trials."""
+        settings = (
+            "panic = false\npassive.ejection_s = 5.0\nretry.tries = 1\nbreaker.error_rate = 0.5\nbreaker.open_s = 5.0"
+        )
+        dialogue = self.proxy(backends=(A, B), cluster=settings)
+        answers = [dialogue.script(address, UNAVAILABLE).answers for address in (A, B)]
+        self.ask(dialogue, 12)
+        self.assertEqual(sorted(self.states(dialogue).values()), ["ejected", "up"])
+        dialogue.roster.drain(next(name for name, state in self.states(dialogue).items() if state == "up"))
+        for each in answers:
+            each[:] = [OK]
+        dialogue.advance(6)
+        self.assertEqual(self.ask(dialogue, 3), [200] * 3)
+
+    def test_trialThatCameToNoBackend(self) -> None:
+        """A request that was let in and then refused for want of a backend is no trial: the next one may be."""
+        settings = "panic = false\nretry.tries = 1\nbreaker.error_rate = 0.5\npassive.failures = 1000"
+        dialogue = self.proxy(backends=(A,), cluster=settings)
+        backend = dialogue.script(A, UNAVAILABLE)
+        self.ask(dialogue, 10)
+        dialogue.roster.drain(A)
+        backend.answers[:] = [OK]
+        dialogue.advance(10.3)
+        self.assertEqual(self.ask(dialogue, 1), [503])
+        dialogue.roster.serve(A)
+        self.assertEqual(self.ask(dialogue, 1), [200])
+
     def test_requestsFromBefore(self) -> None:
         """A request that was let in before it opened, and is sent again while it is half-open, is not its trial."""
         settings = "breaker.error_rate = 0.5\nbreaker.open_s = 1.0\npassive.failures = 1000"

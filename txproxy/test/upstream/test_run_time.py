@@ -157,6 +157,64 @@ class OrderTests(RunTimeCase):
             self.assertEqual({line["tries"] for line in dialogue.lines}, {1})
             self.assertEqual({each.last_error for each in dialogue.roster.status()}, {""})
 
+    def test_whatWaitsKeepsItsPlace(self) -> None:
+        """The other backend has no place for it, or there is none: it is served by the one that it waits for."""
+        for queue in ('pool.when_full = "refuse"', "pool.queue = 0"):
+            dialogue = self.proxy(backends=(A, B), cluster=f"pool.max_connections = 1\n{queue}")
+            clients = [dialogue.client() for _ in range(2)]
+            for client in clients:
+                client.says(POST_5)
+            other = dialogue.backend(B)
+            dialogue.roster.drain(A)
+            dialogue.backend(A).says(OK)
+            other.says(OK)
+            for client in clients:
+                self.assertStatus(client, 200)
+            dialogue = self.proxy(backends=(A, B), cluster=f"pool.max_connections = 1\n{queue}")
+            client = dialogue.client()
+            client.says(POST_5)
+            dialogue.refuse(A)
+            dialogue.roster.drain(B)
+            dialogue.backend(B).says(OK)
+            self.assertStatus(client, 200)
+
+    def test_patienceIsOne(self) -> None:
+        """However often a request moves from queue to queue, it waits queue_timeout_s and no longer."""
+        settings = "pool.max_connections = 1\npool.queue_timeout_s = 2.0"
+        dialogue = self.proxy(backends=(A, B), cluster=settings)
+        for address in (A, B):
+            dialogue.script(address, SILENT)
+        clients = [dialogue.client() for _ in range(3)]
+        for client in clients:
+            client.says(POST_5)
+        for _ in range(2):
+            (waited_for,) = (each.name for each in dialogue.roster.status() if each.queued)
+            dialogue.roster.drain(waited_for)
+            dialogue.advance(0.9)
+            dialogue.roster.serve(waited_for)
+        dialogue.advance(0.5)
+        self.assertStatus(clients[2], 503)
+        for client in clients[:2]:
+            client.resets()
+
+    def test_whatWasSentBeforeIsATry(self) -> None:
+        """A request that was sent on a connection that was dead, and moves while it waits for a new one: the log has both."""
+        dialogue = self.proxy(backends=(A, B))
+        client, other = dialogue.client(), dialogue.client()
+        client.says(GET)
+        first = dialogue.backend(A)
+        first.says(OK)
+        client.gets()
+        other.says(GET)
+        second = dialogue.backend(B)
+        second.says(OK)
+        client.says(GET)
+        first.finishes()
+        dialogue.roster.drain(A)
+        second.says(OK)
+        self.assertStatus(client, 200)
+        self.assertEqual((dialogue.lines[-1]["backend"], dialogue.lines[-1]["tries"]), (f"{A},{B}", 2))
+
     def test_whatWaitsForTheOnlyOne(self) -> None:
         """There is no other: what waits for a drained backend is served by it."""
         dialogue = self.proxy(backends=(A,), cluster="pool.max_connections = 1")
@@ -392,6 +450,21 @@ class NameTests(RunTimeCase):
         dialogue.advance(2)
         self.assertEqual(self.states(dialogue), {"app.test:80@10.0.0.3": "up"})
         self.assertEqual(self.served(dialogue, 2), {"app.test:80@10.0.0.3": 2})
+
+    def test_oldServersComeBackChanged(self) -> None:
+        """An old server that has not left is named again, with another second address: it is the same, and is checked."""
+        dialogue, names = self.named("health = { type = 'tcp', interval_s = 1.0, timeout_s = 0.5, fall = 1, rise = 1 }")
+        dialogue.script("fd00::1:80", OK)
+        names.set("app.test", "10.0.0.8", "fd00::1", ttl_s=1)
+        names.release("app.test")
+        dialogue.advance(0.3)
+        names.set("app.test", "10.0.0.7", "fd00::5", ttl_s=1)
+        dialogue.advance(0.9)
+        names.set("app.test", "10.0.0.9", "fd00::1", ttl_s=1)
+        backend = dialogue.script("fd00::1:80", OK)
+        dialogue.advance(5)
+        self.assertEqual(self.states(dialogue), {"app.test:80@fd00::1": "up"})
+        self.assertGreaterEqual(len(backend.peers), 3)
 
     def test_oldServersComeBack(self) -> None:
         """The DNS names an old server again before it has left: it is as it was."""
