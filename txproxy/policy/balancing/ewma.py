@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import exp
 
-from txproxy.policy.balancing.lottery import Lottery
+from txproxy.policy.balancing.lottery import Drawing, Lottery
 from txproxy.policy.balancing.policy import Random
-from txproxy.policy.balancing.turns import others
 from txproxy.policy.candidate import Candidate
-from txproxy.policy.facts import RequestFacts
 
 _DECAY_S = 10.0
 """Seconds in which what is remembered of a latency falls to 1/e, as in Finagle and Linkerd."""
@@ -19,7 +16,7 @@ _UNKNOWN_S = 1e6
 """Latency of one that is being tried and has not replied: more than that of any other."""
 
 
-class PeakEwma:
+class PeakEwma(Drawing):
     """Draws two by weight and takes the one of which the quicker reply is expected: latency, times what is under way.
 
     Two and not all of them, as in Finagle: the cost does not grow, and not every request runs to the one that is
@@ -31,24 +28,10 @@ class PeakEwma:
     is idle: one that was slow is tried again with one request, and not with all that come before its first reply.
     """
 
-    reads_request = False
-
-    def __init__(self) -> None:
-        self._candidates: tuple[Candidate, ...] = ()
-        self._lottery: Lottery
-
-    def __call__(
-        self, candidates: tuple[Candidate, ...], request: RequestFacts, now: float, random: Random
-    ) -> Iterator[Candidate]:
-        """Yield candidates in the order in which one request tries them; see ``Policy``."""
-        if candidates is not self._candidates:
-            self._lottery = Lottery(candidates)
-            self._candidates = candidates
-        first = _quicker(self._lottery, now, random) if len(candidates) > 1 else candidates[0]
-        yield first
-        yield from others(
-            first, candidates, lambda left: _quicker(Lottery(left), now, random) if len(left) > 1 else left[0]
-        )
+    def choose(self, lottery: Lottery, now: float, random: Random) -> Candidate:
+        """Return the one of two of which the quicker reply is expected."""
+        one, other = lottery.draw_two(random)
+        return other if expected_s(other, now) < expected_s(one, now) else one
 
     @staticmethod
     def observe_latency(candidate: Candidate, seconds: float, now: float) -> None:
@@ -82,8 +65,3 @@ def expected_s(candidate: Candidate, now: float) -> float:
     if not latency:
         return 0.0
     return latency * exp(-max(now - candidate.latency_at, 0.0) / _DECAY_S) / candidate.weight
-
-
-def _quicker(lottery: Lottery, now: float, random: Random) -> Candidate:
-    one, other = lottery.draw_two(random)
-    return other if expected_s(other, now) < expected_s(one, now) else one

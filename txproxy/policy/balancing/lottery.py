@@ -31,8 +31,10 @@ class Lottery:
         return self._candidates[bisect(self._sums, random() * self._total, 0, self._last)]
 
     def draw_two(self, random: Random) -> tuple[Candidate, Candidate]:
-        """Return one candidate and another, which is drawn from all but the first; there must be two."""
+        """Return one candidate and another, which is drawn from all but the first; the same if there is only one."""
         sums, last = self._sums, self._last
+        if not last:
+            return self._candidates[0], self._candidates[0]
         place = bisect(sums, random() * self._total, 0, last)
         below = sums[place - 1] if place else 0.0
         weight = sums[place] - below
@@ -46,8 +48,8 @@ class Lottery:
         return self._candidates[place], self._candidates[other]
 
 
-class WeightedRandom:
-    """Draws by weight."""
+class Drawing:
+    """What those policies have in common that draw candidates by weight, and look at no more than they have drawn."""
 
     reads_request = False
 
@@ -62,36 +64,34 @@ class WeightedRandom:
         if candidates is not self._candidates:
             self._lottery = Lottery(candidates)
             self._candidates = candidates
-        first = self._lottery.draw(random)
+        first = self.choose(self._lottery, now, random)
         yield first
-        yield from others(first, candidates, lambda left: Lottery(left).draw(random))
+        yield from others(first, candidates, lambda left: self.choose(Lottery(left), now, random))
+
+    def choose(self, lottery: Lottery, now: float, random: Random) -> Candidate:
+        """Return the best of those that are drawn.
+
+        :param now: the moment, in seconds.
+        """
+        raise NotImplementedError
 
 
-class PowerOfTwo:
+class WeightedRandom(Drawing):
+    """Draws by weight."""
+
+    def choose(self, lottery: Lottery, now: float, random: Random) -> Candidate:
+        """Return the one that is drawn."""
+        return lottery.draw(random)
+
+
+class PowerOfTwo(Drawing):
     """Draws two by weight and takes the one with fewer requests under way per unit of weight; if equal, the first.
 
     Nearly as even as looking at all of them (Mitzenmacher, "The power of two choices in randomized load balancing"), at
     a cost that does not grow. Several workers that each see their own requests only do not all run to the same backend.
     """
 
-    reads_request = False
-
-    def __init__(self) -> None:
-        self._candidates: tuple[Candidate, ...] = ()
-        self._lottery: Lottery
-
-    def __call__(
-        self, candidates: tuple[Candidate, ...], request: RequestFacts, now: float, random: Random
-    ) -> Iterator[Candidate]:
-        """Yield candidates in the order in which one request tries them; see ``Policy``."""
-        if candidates is not self._candidates:
-            self._lottery = Lottery(candidates)
-            self._candidates = candidates
-        first = _idler(self._lottery, random) if len(candidates) > 1 else candidates[0]
-        yield first
-        yield from others(first, candidates, lambda left: _idler(Lottery(left), random) if len(left) > 1 else left[0])
-
-
-def _idler(lottery: Lottery, random: Random) -> Candidate:
-    one, other = lottery.draw_two(random)
-    return other if other.active * one.weight < one.active * other.weight else one
+    def choose(self, lottery: Lottery, now: float, random: Random) -> Candidate:
+        """Return the one of two that has less to do."""
+        one, other = lottery.draw_two(random)
+        return other if other.active * one.weight < one.active * other.weight else one
