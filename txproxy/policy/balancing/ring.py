@@ -8,7 +8,7 @@ from txproxy.policy.balancing.policy import Random
 from txproxy.policy.candidate import Candidate
 from txproxy.policy.facts import RequestFacts
 from txproxy.policy.hash_ring import HashRing, position_of
-from txproxy.wire.cookies import cookie_of
+from txproxy.wire.cookies import cookie_finder
 
 KeyOf = Callable[[RequestFacts], bytes]
 
@@ -50,7 +50,8 @@ def key_function(hash_key: str) -> KeyOf:
     if kind == "header" and name:
         return _header_key(name.lower())
     if kind == "cookie" and name:
-        return lambda request: cookie_of(request.head.fields, name) or _client(request)
+        find = cookie_finder(name)
+        return lambda request: find(request.head.fields) or _client(request)
     raise ValueError(f"{hash_key!r} is nothing to hash")
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from txproxy.wire.cookies import cookie_of, cookies_of
+from txproxy.wire.cookies import cookie_finder, cookie_of, cookies_of
 
 # Values of Cookie fields, and what the cookie "at" is in them.
 _CASES: tuple[tuple[tuple[bytes, ...], bytes | None], ...] = (
@@ -43,6 +43,7 @@ class CookieTests(SynchronousTestCase):
             for spelling in (b"Cookie", b"cookie", b"COOKIE"):
                 fields = [(b"Host", b"at=9"), *((spelling, value) for value in values), (b"X-Cookie", b"at=8")]
                 self.assertEqual(cookie_of(fields, b"at"), expected, values)
+                self.assertEqual(cookie_finder(b"at")(fields), expected, values)
 
     def test_several(self) -> None:
         """All of a name, in their order."""
