@@ -162,6 +162,15 @@ class NoRoute(DownstreamError):
     sentence = "Nothing is served at this address."
 
 
+class Misdirected(DownstreamError):
+    """The request's host has another certificate than the one this connection showed (RFC 9110 section 15.5.20)."""
+
+    status = 421
+    end_reason = "misdirected"
+    closes = False
+    sentence = "This connection is not for that host."
+
+
 class ClientLeft(DownstreamError):
     """The client closed its connection before the reply was complete; logged as 499."""
 
@@ -202,6 +211,14 @@ class ConnectTimeout(UpstreamError):
     end_reason = "connect-timeout"
     retryable = True
     sentence = "The backend did not answer in time."
+
+
+class TlsVerify(UpstreamError):
+    """The backend's certificate is not valid, or not for its name."""
+
+    end_reason = "tls-verify"
+    retryable = True
+    sentence = "The backend could not be verified."
 
 
 class ReplyTimeout(UpstreamError):

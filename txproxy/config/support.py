@@ -42,26 +42,13 @@ def _true_or_table(value: object) -> bool:
     return value is True or isinstance(value, Mapping)
 
 
-def _never(_raw: Raw, _path: KeyPath) -> bool:
-    return False
-
-
-def _has_tls_checks(raw: Raw, path: KeyPath) -> bool:
-    """Tell whether the cluster that a key is of has health checks by TLS, which are the first to use ``tls``."""
-    return any(found[1] == path[1] and value == "tls" for found, value in matches(raw, "cluster.*.health.type"))
-
-
 class _NotYet(NamedTuple):
     pattern: str
     """Key path with ``*`` for any key and ``[*]`` for any index."""
     refuse: Refuse = on
     served: str = ""
     """What can be written instead, for the message."""
-    unless: Callable[[Raw, KeyPath], bool] = _never
-    """Whether the key at a path is served nevertheless, for what else the configuration says."""
 
-
-_FOR_TLS_CHECKS = 'in a cluster with health.type = "tls"'
 
 NOT_YET = (
     _NotYet("proxy.workers", _several_workers, "1"),
@@ -71,30 +58,19 @@ NOT_YET = (
     _NotYet("admin", present),
     _NotYet("listener[*].address", _from_systemd, "HOST:PORT, [IPV6]:PORT, unix:/PATH"),
     _NotYet("listener[*].protocol", words("tcp"), "http"),
-    _NotYet("listener[*].tls"),
-    _NotYet("listener[*].redirect_https"),
-    _NotYet("listener[*].https_port", present),
     _NotYet("listener[*].proxy_protocol"),
-    _NotYet("listener[*].tls_handshake_timeout_s", present),
     _NotYet("listener[*].h2_max_streams", present),
     _NotYet("listener[*].h2_stream_window_bytes", present),
     _NotYet("listener[*].h2_connection_window_bytes", present),
     _NotYet("listener[*].h2_reset_budget", present),
     _NotYet("listener[*].cluster"),
     _NotYet("listener[*].sni_clusters"),
-    _NotYet("tls.*", present),
-    _NotYet("route[*].hsts"),
+    _NotYet("tls.*.alpn[*]", words("h2"), "http/1.1"),
     _NotYet("route[*].upgrades"),
     _NotYet("route[*].connect"),
     _NotYet("route[*].cache", _true_or_table),
     _NotYet("cluster.*.protocol", words("h2"), "http1"),
     _NotYet("cluster.*.send_proxy_protocol"),
-    _NotYet("cluster.*.tls.enabled"),
-    _NotYet("cluster.*.tls.verify", present, _FOR_TLS_CHECKS, unless=_has_tls_checks),
-    _NotYet("cluster.*.tls.server_name", on, _FOR_TLS_CHECKS, unless=_has_tls_checks),
-    _NotYet("cluster.*.tls.ca", on, _FOR_TLS_CHECKS, unless=_has_tls_checks),
-    _NotYet("cluster.*.tls.client_chain"),
-    _NotYet("cluster.*.tls.client_key"),
     _NotYet("cluster.*.timeouts.tunnel_idle_s", present),
     _NotYet("cluster.*.timeouts.tunnel_max_s"),
     _NotYet("cache", present),
@@ -111,7 +87,7 @@ def check_support(raw: Raw) -> list[Finding]:
         Finding(path, _message(path, value, row.served))
         for row in NOT_YET
         for path, value in matches(raw, row.pattern)
-        if row.refuse(value) and not row.unless(raw, path)
+        if row.refuse(value)
     ]
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from socket import socket
+
+from OpenSSL import SSL
 from twisted.internet.interfaces import IListeningPort, ITransport
-from zope.interface import Attribute
+from zope.interface import Attribute, Interface
+
+from txproxy.net.tls_failure import TlsFailure
 
 
 class IEagerTransport(ITransport):
@@ -34,3 +39,35 @@ class IPausablePort(IListeningPort):
 
     def resume_accepting() -> None:
         """Accept connections again. Calling it on a port that was not paused changes nothing."""
+
+
+class IServerTls(Interface):
+    """What a listening port needs to speak TLS: a context factory, as C{twisted.internet.interfaces.IReactorSSL} takes."""
+
+    def getContext() -> SSL.Context:
+        """@return: the context that a new connection begins with; asked for each connection."""
+
+
+class IClientTls(Interface):
+    """What a connecting transport needs to speak TLS to one server."""
+
+    def connection(skt: socket) -> SSL.Connection:
+        """
+        Begin the TLS of a connection.
+
+        @param skt: the connected socket.
+        @return: a connection on that socket in connect state, with the name for SNI, ALPN and a session to resume set.
+        """
+
+    def check(connection: SSL.Connection) -> None:
+        """
+        Decide whether the peer is the one that was meant; asked once, when the handshake is complete.
+
+        @raise TlsFailure: if it is not; the connection is closed then, and no protocol is made.
+        """
+
+    def failure(connection: SSL.Connection, error: Exception) -> TlsFailure:
+        """@return: what a handshake that failed with C{error} is reported as."""
+
+    def secured(connection: SSL.Connection) -> None:
+        """Take note of a connection that has just received its first application data: its session can be kept."""
