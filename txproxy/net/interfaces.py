@@ -42,7 +42,7 @@ class IPausablePort(IListeningPort):
 
 
 class IServerTls(Interface):
-    """What a listening port needs to speak TLS: a context factory, as C{twisted.internet.interfaces.IReactorSSL} takes."""
+    """What a listening port needs to speak TLS: a context factory as C{IReactorSSL.listenSSL} takes it."""
 
     def getContext() -> SSL.Context:
         """@return: the context that a new connection begins with; asked for each connection."""
@@ -51,7 +51,7 @@ class IServerTls(Interface):
 class IClientTls(Interface):
     """What a connecting transport needs to speak TLS to one server."""
 
-    def connection(skt: socket) -> SSL.Connection:
+    def connection(skt: socket) -> SSL.Connection:  # noqa: N805 - a method of an interface has no self
         """
         Begin the TLS of a connection.
 
@@ -59,15 +59,15 @@ class IClientTls(Interface):
         @return: a connection on that socket in connect state, with the name for SNI, ALPN and a session to resume set.
         """
 
-    def check(connection: SSL.Connection) -> None:
+    def check(connection: SSL.Connection) -> None:  # noqa: N805 - a method of an interface has no self
         """
         Decide whether the peer is the one that was meant; asked once, when the handshake is complete.
 
         @raise TlsFailure: if it is not; the connection is closed then, and no protocol is made.
         """
 
-    def failure(connection: SSL.Connection, error: Exception) -> TlsFailure:
+    def failure(connection: SSL.Connection, error: Exception) -> TlsFailure:  # noqa: N805 - a method of an interface has no self
         """@return: what a handshake that failed with C{error} is reported as."""
 
-    def secured(connection: SSL.Connection) -> None:
+    def secured(connection: SSL.Connection) -> None:  # noqa: N805 - a method of an interface has no self
         """Take note of a connection that has just received its first application data: its session can be kept."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet.error import UnsupportedAddressFamily
 from twisted.internet.interfaces import (
@@ -22,9 +22,23 @@ from twisted.internet.posixbase import PosixReactorBase
 from twisted.python.components import proxyForInterface
 from zope.interface import directlyProvides, implementer_only
 
-from txproxy.net import tcp, unix
+from txproxy.net import tcp, tls, unix
+from txproxy.net.interfaces import IClientTls, IServerTls
 
 _DELEGATED = (IReactorCore, IReactorTime, IReactorFDSet, IReactorThreads, IReactorPluggableNameResolver)
+
+
+class _Kinds(NamedTuple):
+    """The classes of what a face makes."""
+
+    port: Any
+    unix_port: Any
+    connector: Any
+    unix_connector: Any
+
+
+_EAGER = _Kinds(tcp.Port, unix.Port, tcp.Connector, unix.Connector)
+_TLS = _Kinds(tls.Port, tls.UnixPort, tls.Connector, tls.UnixConnector)
 
 _Delegation: Any = type("_Delegation", tuple(proxyForInterface(interface) for interface in _DELEGATED), {})
 
@@ -42,6 +56,8 @@ class EagerReactor(_Delegation):
     """
 
     original: Any
+
+    _kinds = _EAGER
 
     def __init__(self, original: Any) -> None:
         """@param original: the reactor to wrap; what it provides of the delegated interfaces, this provides too."""
@@ -63,9 +79,7 @@ class EagerReactor(_Delegation):
         """
         if not self._eager:
             return self.original.listenTCP(port, factory, backlog, interface)
-        listening = tcp.Port(port, factory, backlog, interface, self.original)
-        listening.startListening()
-        return listening
+        return self._listening(self._kinds.port(port, factory, backlog, interface, self.original))
 
     def connectTCP(
         self, host: str, port: int, factory: Any, timeout: float = 30.0, bindAddress: Any = None
@@ -78,9 +92,7 @@ class EagerReactor(_Delegation):
         """
         if not self._eager:
             return self.original.connectTCP(host, port, factory, timeout, bindAddress)
-        connector = tcp.Connector(host, port, factory, timeout, bindAddress, self.original)
-        connector.connect()
-        return connector
+        return self._connecting(self._kinds.connector(host, port, factory, timeout, bindAddress, self.original))
 
     def listenUNIX(
         self,
@@ -97,9 +109,7 @@ class EagerReactor(_Delegation):
         """
         if not self._eager:
             return self.original.listenUNIX(address, factory, backlog, mode, wantPID)
-        listening = unix.Port(address, factory, backlog, mode, self.original, wantPID)  # type: ignore[arg-type]
-        listening.startListening()
-        return listening
+        return self._listening(self._kinds.unix_port(address, factory, backlog, mode, self.original, wantPID))
 
     def connectUNIX(self, address: str | bytes, factory: Any, timeout: float = 30, checkPID: int = 0) -> IConnector:
         """
@@ -110,9 +120,7 @@ class EagerReactor(_Delegation):
         """
         if not self._eager:
             return self.original.connectUNIX(address, factory, timeout, checkPID)
-        connector = unix.Connector(address, factory, timeout, self.original)
-        connector.connect()
-        return connector
+        return self._connecting(self._kinds.unix_connector(address, factory, timeout, self.original))
 
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: Any) -> IListeningPort:
         """
@@ -124,13 +132,12 @@ class EagerReactor(_Delegation):
             return self.original.adoptStreamPort(fileDescriptor, addressFamily, factory)
         listening: Any
         if addressFamily == socket.AF_UNIX:
-            listening = unix.Port._fromListeningDescriptor(self.original, fileDescriptor, factory)
+            listening = self._kinds.unix_port._fromListeningDescriptor(self.original, fileDescriptor, factory)
         elif addressFamily in (socket.AF_INET, socket.AF_INET6):
-            listening = tcp.Port._fromListeningDescriptor(self.original, fileDescriptor, addressFamily, factory)
+            listening = self._kinds.port._fromListeningDescriptor(self.original, fileDescriptor, addressFamily, factory)
         else:
             raise UnsupportedAddressFamily(addressFamily)
-        listening.startListening()
-        return listening
+        return self._listening(listening)
 
     def adoptStreamConnection(self, fileDescriptor: int, addressFamily: int, factory: Any) -> Any:
         """
@@ -146,8 +153,61 @@ class EagerReactor(_Delegation):
             return tcp.Server._fromConnectedSocket(fileDescriptor, addressFamily, factory, self.original)
         raise UnsupportedAddressFamily(addressFamily)
 
+    def _listening(self, port: Any) -> Any:
+        port.startListening()
+        return port
+
+    def _connecting(self, connector: Any) -> Any:
+        connector.connect()
+        return connector
+
     def adoptDatagramPort(
         self, fileDescriptor: int, addressFamily: int, protocol: Any, maxPacketSize: int = 8192
     ) -> IListeningPort:
         """See C{IReactorSocket.adoptDatagramPort}; always the wrapped reactor's."""
         return self.original.adoptDatagramPort(fileDescriptor, addressFamily, protocol, maxPacketSize)
+
+
+class SecureReactor(EagerReactor):
+    """
+    Wraps a reactor as L{EagerReactor} does; its transports speak TLS.
+
+    With a reactor that watches no real file descriptors every call is passed on as it is, without TLS.
+    """
+
+    _kinds = _TLS
+
+    def __init__(self, original: Any, security: IServerTls | IClientTls) -> None:
+        """
+        @param original: the reactor to wrap.
+        @param security: an L{IServerTls} to listen and to adopt connections, or an L{IClientTls} to connect; the calls
+            of the other side raise C{TypeError}.
+        """
+        super().__init__(original)
+        self._security = security
+
+    def _listening(self, port: Any) -> Any:
+        port.tls = self._require(IServerTls)
+        return super()._listening(port)
+
+    def _connecting(self, connector: Any) -> Any:
+        connector.tls = self._require(IClientTls)
+        return super()._connecting(connector)
+
+    def adoptStreamConnection(self, fileDescriptor: int, addressFamily: int, factory: Any) -> Any:
+        """
+        See C{IReactorSocket.adoptStreamConnection}; the other side is the client.
+
+        @raise UnsupportedAddressFamily: if the socket is neither IP nor unix.
+        """
+        if not self._eager:
+            return self.original.adoptStreamConnection(fileDescriptor, addressFamily, factory)
+        if addressFamily not in (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6):
+            raise UnsupportedAddressFamily(addressFamily)
+        security = self._require(IServerTls)
+        return tls.adopted(security, fileDescriptor, addressFamily, factory, self.original)
+
+    def _require(self, interface: Any) -> Any:
+        if not interface.providedBy(self._security):
+            raise TypeError(f"{self._security!r} is no {interface.__name__}")
+        return self._security

@@ -34,8 +34,10 @@ class EagerWriter(FileDescriptor):
     @ivar _queue: chunks that the kernel did not take yet, oldest first; C{None} when there are none, because an idle
         connection shall not pay for an empty deque.
     @ivar _queued: total length of C{_queue} in bytes.
-    @ivar _send_failed: True once the kernel reported an error to C{write}; the loss is reported from the reactor, never
+    @ivar _failure: why the connection is over, once C{write} met an error; the loss is reported from the reactor, never
         from within C{write}.
+    @ivar _ready: False while what is written must wait for something else than the socket: a handshake.
+    @cvar _send_errors: what sending raises when the connection is broken.
     """
 
     socket: socket.socket
@@ -44,7 +46,9 @@ class EagerWriter(FileDescriptor):
     _direct = False
     _queue: deque[bytes | memoryview] | None = None
     _queued = 0
-    _send_failed = False
+    _failure: BaseException | None = None
+    _ready = True
+    _send_errors: Any = OSError
     _aborting = False
 
     @property
@@ -66,7 +70,7 @@ class EagerWriter(FileDescriptor):
             except BlockingIOError:
                 sent = 0
             except OSError:
-                self._fail_later()
+                self._fail_later(CONNECTION_LOST)
                 return
             if sent == len(data):
                 return
@@ -100,7 +104,7 @@ class EagerWriter(FileDescriptor):
             except BlockingIOError:
                 pass
             except OSError:
-                self._fail_later()
+                self._fail_later(CONNECTION_LOST)
                 return
             if sent == total:
                 return
@@ -117,7 +121,7 @@ class EagerWriter(FileDescriptor):
         self._wait_for_writable()
 
     def _accepts_data(self) -> bool:
-        return bool(self.connected) and not (self._writeDisconnected or self._send_failed or self._aborting)
+        return bool(self.connected) and not (self._writeDisconnected or self._aborting or self._failure is not None)
 
     def _append(self, chunk: bytes | memoryview, length: int) -> None:
         if self._queue is None:
@@ -144,8 +148,8 @@ class EagerWriter(FileDescriptor):
             self.producerPaused = True
             producer.pauseProducing()  # type: ignore[attr-defined]
 
-    def _fail_later(self) -> None:
-        self._send_failed = True
+    def _fail_later(self, reason: BaseException) -> None:
+        self._failure = reason
         self._discard_queue()
         # doWrite reports the loss on the reactor's next turn, after doRead had its chance at bytes that came before it.
         self.startWriting()
@@ -161,17 +165,17 @@ class EagerWriter(FileDescriptor):
 
         @return: C{None}, or the reason why the connection is over.
         """
-        if self._send_failed:
-            return CONNECTION_LOST
+        if self._failure is not None:
+            return self._failure
         if self._queue is not None:
             try:
                 self._send_queued(self._queue)
             except BlockingIOError:
                 return None
-            except OSError:
+            except self._send_errors as error:
                 self._discard_queue()
-                self._send_failed = True
-                return CONNECTION_LOST
+                self._failure = self._reason_of(error)
+                return self._failure
             if self._queued:
                 # While disconnecting, stock's rule holds (resume at empty): a producer that is not paused does not keep
                 # the connection open.
@@ -180,6 +184,9 @@ class EagerWriter(FileDescriptor):
                 return None
             self._queue = None
         return self._queue_emptied()
+
+    def _reason_of(self, error: Exception) -> BaseException:
+        return CONNECTION_LOST
 
     def _send_queued(self, queue: deque[bytes | memoryview]) -> None:
         first = queue[0]
@@ -244,6 +251,6 @@ class EagerWriter(FileDescriptor):
         """See C{twisted.internet.interfaces.IConsumer.unregisterProducer}."""
         self.producer = None
         self.producerPaused = False
-        self._direct = self._queue is None and self._accepts_data()
+        self._direct = self._ready and self._queue is None and self._accepts_data()
         if self.connected and (self.disconnecting or self._writeDisconnecting):
             self.startWriting()

@@ -60,7 +60,7 @@ class EagerConnection(EagerWriter, tcp.Connection):  # type: ignore[misc]
             self.protocol.dataReceived(data)
             return None
         # A failed send consumes the socket's error, after which recv shows an end as clean as any.
-        return CONNECTION_LOST if self._send_failed else CONNECTION_DONE
+        return CONNECTION_DONE if self._failure is None else CONNECTION_LOST
 
     def has_unread_or_closed(self) -> bool:
         """See L{IEagerTransport.has_unread_or_closed}."""

@@ -58,7 +58,7 @@ class Server(tcp.Server, EagerConnection):  # type: ignore[misc]
         if server is None or not _NODELAY_IS_INHERITED:
             self._tune()
         self.connected = 1
-        self._direct = True
+        self._direct = self._ready
         self.startReading()
 
     def _tune(self) -> None:
@@ -108,8 +108,12 @@ class Connecting:
     def _tune(self) -> None:
         """Set the options of the connected socket."""
 
-    def _connectDone(self: Any) -> None:
+    def _connectDone(self) -> None:
         self._tune()
+        self._begin()
+
+    def _begin(self: Any) -> None:
+        """Make the protocol and connect it."""
         protocol = self.connector.buildProtocol(self.getPeer())
         self.connected = 1
         if protocol is None:
@@ -121,6 +125,15 @@ class Connecting:
         self._direct = True
         self.startReading()
         protocol.makeConnection(self)
+
+    def connectionLost(self: Any, reason: Failure) -> None:
+        """See C{twisted.internet.interfaces.IReadDescriptor.connectionLost}."""
+        connector = getattr(self, "connector", None)
+        tcp.BaseClient.connectionLost(self, reason)
+        # The connector knows its transport and the transport its connector: nothing but the garbage collector would
+        # free the two. A connector that has begun another attempt has another transport.
+        if connector is not None and connector.transport is self:
+            connector.transport = None
 
     @property
     def logstr(self) -> str:
