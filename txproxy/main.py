@@ -146,16 +146,19 @@ def _check(options: argparse.Namespace) -> int:
     from txproxy.config.dump import dump
     from txproxy.config.load import load_file
     from txproxy.config.problems import ConfigError
+    from txproxy.tls.findings import check_certificates
 
     path = options.config or options.config_flag
     if not path:
         print("txproxy check: name a FILE", file=sys.stderr)
         return 2
     try:
-        loaded = load_file(path)
+        loaded = load_file(path, further=check_certificates)
     except ConfigError as error:
-        print(error)
+        print(error, *error.remarks, sep="\n")
         return 1
+    for remark in loaded.remarks:
+        print(remark, file=sys.stderr if options.dump else sys.stdout)
     print(dump(loaded.config) if options.dump else f"{path}: no errors")
     return 0
 

@@ -12,6 +12,7 @@ from txproxy.config.model import Config
 from txproxy.config.problems import ConfigError, Problem
 from txproxy.config.quick import load_quick
 from txproxy.config.values import BALANCERS
+from txproxy.tls.findings import check_certificates, check_trusted_files
 
 
 class Options(usage.Options):
@@ -59,10 +60,12 @@ class Options(usage.Options):
             if not self["config"]:
                 raise usage.UsageError("--check needs -c FILE")
             try:
-                load_file(self["config"])
+                loaded = load_file(self["config"], further=check_certificates)
             except ConfigError as error:
-                print(error)
+                print(error, *error.remarks, sep="\n")
                 raise SystemExit(1) from None
+            for remark in loaded.remarks:
+                print(remark)
             print(f"{self['config']}: no errors")
             raise SystemExit(0)
 
@@ -91,7 +94,8 @@ def configure(options: Mapping[str, Any]) -> tuple[Config, dict[str, Callable[..
         if given:
             places = (Problem("command line", 0, f"--{flag.rstrip('s')}", _NOT_WITH_A_FILE) for flag in given)
             raise ConfigError(tuple(places))
-        loaded = load_file(options["config"])
+        # Of other certificates one may be bad and those beside it serve.
+        loaded = load_file(options["config"], further=check_trusted_files)
         return loaded.config, dict(loaded.functions)
     loaded = load_quick(**{_QUICK[flag]: value for flag, value in given.items()})
     return loaded.config, dict(loaded.functions)

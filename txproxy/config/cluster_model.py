@@ -15,6 +15,7 @@ from txproxy.config.values import (
     HashKey,
     Milliseconds,
     OptionalHostWithPort,
+    OptionalServerName,
     OptionalToken,
     Probe,
     Ratio,
@@ -179,7 +180,9 @@ class BackendTls(Section):
 
     enabled: bool = Field(default=False, description="Whether backends are spoken to over TLS.")
     verify: bool = Field(default=True, description="Whether a backend's certificate must be valid for its name.")
-    server_name: str = Field(default="", description="Name in SNI and in the certificate; empty: the backend's host.")
+    server_name: OptionalServerName = Field(
+        default="", description="Name in SNI and in the certificate; empty: the backend's host."
+    )
     ca: str = Field(
         default="", description="File with the certificates of the authorities trusted; empty: the system's."
     )

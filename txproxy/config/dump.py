@@ -47,7 +47,7 @@ class _Writer:
             if isinstance(value, Mapping) or (not path and _is_array_of_tables(value)):
                 later.append((key, value))
             else:
-                yield self._line((*path, key), f"{format_key(key)} = {_value(value, (*path, key))}")
+                yield self._value_line((*path, key), value)
         for key, value in later:
             at = (*path, key)
             if isinstance(value, Mapping):
@@ -64,12 +64,22 @@ class _Writer:
     def _element(self, table: Mapping[str, Any], path: KeyPath) -> Iterator[str]:
         """Yield the lines of an element of an array of tables: tables in it stand inline."""
         for key, value in table.items():
-            yield self._line((*path, key), f"{format_key(key)} = {_value(value, (*path, key))}")
+            yield self._value_line((*path, key), value)
+
+    def _value_line(self, path: KeyPath, value: object) -> str:
+        text = f"{format_key(str(path[-1]))} = {_value(value, path)}"
+        # An array with an element that nothing serves cannot be loaded either.
+        is_refused = isinstance(value, list | tuple) and any(starts_with(prefix, path) for prefix in self._refused)
+        return _comment(text) if is_refused else self._line(path, text)
 
     def _line(self, path: KeyPath, text: str) -> str:
         if any(starts_with(path, prefix) for prefix in self._refused):
-            return "# " + text.replace("\n", "\n# ")
+            return _comment(text)
         return text
+
+
+def _comment(text: str) -> str:
+    return "# " + text.replace("\n", "\n# ")
 
 
 def _is_array_of_tables(value: object) -> bool:

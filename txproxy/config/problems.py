@@ -33,6 +33,13 @@ class Finding(NamedTuple):
     message: str
 
 
+class Remark(NamedTuple):
+    """Something doubtful about a key: it is shown, and nothing fails by it."""
+
+    path: KeyPath
+    message: str
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong with a configuration."""
@@ -53,10 +60,12 @@ class ConfigError(Exception):
     """A configuration cannot be used.
 
     :ivar problems: everything that is wrong with it, in the order of the files and lines; never empty.
+    :ivar remarks: what is doubtful as well, in the same order.
     """
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    def __init__(self, problems: Iterable[Problem], remarks: Iterable[Problem] = ()) -> None:
         self.problems = tuple(problems)
+        self.remarks = tuple(remarks)
         super().__init__(self.problems)
 
     def __str__(self) -> str:

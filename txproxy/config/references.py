@@ -27,6 +27,9 @@ _ORDERED = (
 _HTTP_CHECK_KEYS = ("path", "host", "headers", "statuses", "body")
 """Keys of ``health`` that only a check by HTTP looks at."""
 
+_CLIENT_TLS_KEYS = ("verify", "server_name", "ca", "client_chain", "client_key")
+"""Keys of a cluster's ``tls`` that mean nothing as long as nobody speaks TLS to its backends."""
+
 _FUNCTIONS = ("route[*].choose", "cluster.*.balance", "cluster.*.health.type")
 
 
@@ -82,8 +85,20 @@ def _listener_kind(path: KeyPath, table: Raw) -> Iterator[Finding]:
     elif protocol == "http":
         for key in targets:
             yield Finding((*path, key), f"{key} is for tcp listeners; routes lead an http listener to clusters")
-    if protocol == "http" and table.get("redirect_https") is True and table.get("tls"):
+    yield from _listener_tls(path, table, protocol)
+
+
+def _listener_tls(path: KeyPath, table: Raw, protocol: object) -> Iterator[Finding]:
+    redirects = table.get("redirect_https", False)
+    if redirects is True and protocol == "tcp":
+        yield Finding((*path, "redirect_https"), "redirect_https is for http listeners")
+    elif redirects is True and table.get("tls"):
         yield Finding((*path, "redirect_https"), "a listener with tls is https already (set one of the two)")
+    if redirects is False and _is_set(path, table, "https_port"):
+        yield Finding((*path, "https_port"), "https_port needs redirect_https, which is false unless it is set")
+    if table.get("tls", "") == "" and _is_set(path, table, "tls_handshake_timeout_s"):
+        text = "tls_handshake_timeout_s needs tls, the name of a [tls.NAME] section"
+        yield Finding((*path, "tls_handshake_timeout_s"), text)
 
 
 def _routes(raw: Raw) -> Iterator[Finding]:
@@ -119,12 +134,43 @@ def _admin(raw: Raw) -> Iterator[Finding]:
 
 def _tls(raw: Raw) -> Iterator[Finding]:
     for path, table in _tables(raw, "tls.*"):
-        if table.get("client_auth") in ("optional", "required") and not table.get("client_ca"):
-            yield Finding((*path, "client_ca"), f"client_auth = {shown(table['client_auth'])} needs client_ca")
-    for path, table in _tables(raw, "cluster.*.tls"):
-        for key, other in (("client_chain", "client_key"), ("client_key", "client_chain")):
-            if table.get(key) and not table.get(other):
-                yield Finding((*path, key), f"{key} needs {other}")
+        client_auth = table.get("client_auth", "none")
+        if client_auth in ("optional", "required") and not table.get("client_ca"):
+            yield Finding((*path, "client_ca"), f"client_auth = {shown(client_auth)} needs client_ca")
+        elif client_auth == "none" and table.get("client_ca"):
+            yield Finding((*path, "client_ca"), 'client_ca needs client_auth, which is "none" unless it is set')
+        if table.get("tickets") is False and _is_set(path, table, "ticket_lifetime_s"):
+            yield Finding((*path, "ticket_lifetime_s"), "there are no tickets (set tickets = true, or leave this out)")
+        yield from _tls_versions(path, table)
+    for path, cluster in _tables(raw, "cluster.*"):
+        for tls_path, table in _tables(cluster, "tls"):
+            yield from _cluster_tls(path + tls_path, table, cluster)
+
+
+def _tls_versions(path: KeyPath, table: Raw) -> Iterator[Finding]:
+    is_modern = table.get("preset") == "modern"
+    if is_modern and table.get("max_version") == "1.2":
+        text = 'preset = "modern" is TLS 1.3 only (leave max_version out, or set preset = "intermediate")'
+        yield Finding((*path, "max_version"), text)
+    if table.get("ciphers"):
+        reason = "it is for TLS 1.2 (those of TLS 1.3 are all good, and not chosen by it)"
+        if is_modern:
+            yield Finding((*path, "ciphers"), f'preset = "modern" is TLS 1.3 only: {reason}')
+        elif table.get("min_version") == "1.3":
+            yield Finding((*path, "ciphers"), f'min_version is "1.3": {reason}')
+
+
+def _cluster_tls(path: KeyPath, table: Raw, cluster: Raw) -> Iterator[Finding]:
+    health = cluster.get("health", {})
+    kind = health.get("type", PROBES[0]) if isinstance(health, Mapping) else None
+    if table.get("enabled", False) is False and kind != "tls" and _is_word_or_reference(kind, PROBES):
+        for key in _CLIENT_TLS_KEYS:
+            if _is_set(path, table, key):
+                yield Finding((*path, key), f'{key} needs enabled = true (or health.type = "tls")')
+        return
+    for key, other in (("client_chain", "client_key"), ("client_key", "client_chain")):
+        if table.get(key) and not table.get(other):
+            yield Finding((*path, key), f"{key} needs {other}")
 
 
 def _clusters(raw: Raw) -> Iterator[Finding]:
@@ -137,7 +183,7 @@ def _clusters(raw: Raw) -> Iterator[Finding]:
         kind = table.get("type", PROBES[0])
         if kind != "http" and _is_word_or_reference(kind, PROBES):
             for key in _HTTP_CHECK_KEYS:
-                if key in table and not _is_default(path, key, table[key]):
+                if _is_set(path, table, key):
                     yield Finding((*path, key), f'only a check of type "http" uses it, this one is {shown(kind)}')
     for path, table in _tables(raw, "cluster.*.breaker"):
         for key in ("window_s", "open_s"):
@@ -173,6 +219,11 @@ def _default(path: KeyPath, key: str) -> object:
     section = section_at(path)
     value = section.model_fields[key].get_default(call_default_factory=True) if section else None
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _is_set(path: KeyPath, table: Raw, key: str) -> bool:
+    """Tell whether a table has a key with another value than its default, which may always be written."""
+    return key in table and not _is_default(path, key, table[key])
 
 
 def _is_default(path: KeyPath, key: str, value: object) -> bool:

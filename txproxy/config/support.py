@@ -117,5 +117,5 @@ def _message(path: KeyPath, value: object, served: str) -> str:
     key = path[-1]
     what = f"[{format_path(path)}]" if isinstance(value, Mapping) else str(key)
     if isinstance(value, str | int | float):
-        what = f"{key} = {shown(value)}"
+        what = shown(value) if isinstance(key, int) else f"{key} = {shown(value)}"
     return f"{what} is not supported yet" + (f" (allowed: {served})" if served else "")

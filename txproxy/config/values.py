@@ -20,6 +20,10 @@ _PATH = re.compile(r"=?/[!$-;=@-_a-z|~]*", re.ASCII)
 """A path of RFC 3986 section 3.3, a little wider: no control, space, ``"<>?#`{}`` and no bytes beyond ASCII."""
 _STATUSES = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?", re.ASCII)
 
+_HSTS_AGE = re.compile(r'[0-9]+|"[0-9]+"', re.ASCII)
+_HSTS_DIRECTIVES = {"max-age": "max-age=SECONDS", "includesubdomains": "includeSubDomains", "preload": "preload"}
+_HSTS_EXAMPLE = '"max-age=31536000; includeSubDomains"'
+
 FRAMING_FIELDS = frozenset(
     {
         "connection",
@@ -188,10 +192,36 @@ def check_admin_address(text: str) -> str:
     return text
 
 
+def check_server_name(text: str) -> str:
+    """Return the name or IP address of a server, in lower case; raise ValueError if it is neither.
+
+    SNI and certificates have names without a dot at the end (RFC 6066 section 3), and addresses without brackets.
+    """
+    if address.is_ip(text):
+        return text.lower()
+    return address.check_host(text).strip("[]").removesuffix(".")
+
+
 def check_hsts(text: str) -> str:
-    """Return a value of Strict-Transport-Security (RFC 6797 section 6.1); raise ValueError if it cannot be one."""
-    if not re.search(r"(?i)(?:^|;)\s*max-age\s*=", check_field_value(text)):
-        raise ValueError(f'{shown(text)} names no max-age (allowed: as "max-age=31536000; includeSubDomains")')
+    """Return a value of Strict-Transport-Security (RFC 6797 section 6.1); raise ValueError if it cannot be one.
+
+    Other directives than those that browsers know are refused: they would ignore one that is misspelt.
+    """
+    seen = set()
+    for part in filter(None, (part.strip(" \t") for part in check_field_value(text).split(";"))):
+        name, equals, value = (piece.strip(" \t") for piece in part.partition("="))
+        directive = name.lower()
+        if directive not in _HSTS_DIRECTIVES:
+            raise ValueError(f"{shown(part)} is no directive {allowed(name, tuple(_HSTS_DIRECTIVES.values()))}")
+        if directive in seen:
+            raise ValueError(f"{name} stands there twice")
+        seen.add(directive)
+        if directive == "max-age" and not _HSTS_AGE.fullmatch(value):
+            raise ValueError(f"{shown(part)} has no number of seconds (allowed: as {_HSTS_EXAMPLE})")
+        if directive != "max-age" and equals:
+            raise ValueError(f"{shown(part)} must not have a value (allowed: as {_HSTS_EXAMPLE})")
+    if "max-age" not in seen:
+        raise ValueError(f"{shown(text)} names no max-age (allowed: as {_HSTS_EXAMPLE})")
     return text
 
 
@@ -244,6 +274,7 @@ ListenAddress = Annotated[str, AfterValidator(address.check_listen_address)]
 BackendAddress = Annotated[str, AfterValidator(address.check_backend_address)]
 AdminAddress = Annotated[str, AfterValidator(check_admin_address)]
 Network = Annotated[str, AfterValidator(address.check_network)]
+OptionalServerName = Annotated[str, _or_empty(check_server_name)]
 OptionalHostWithPort = Annotated[str, _or_empty(address.check_host_with_port)]
 HostPattern = Annotated[str, AfterValidator(address.check_host_pattern)]
 UpstreamHost = Annotated[str, AfterValidator(check_upstream_host)]

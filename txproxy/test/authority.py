@@ -2,79 +2,186 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import NamedTuple
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509 import ocsp
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+
+CLIENT = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
+SERVER = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+ANY_USE = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE])
+MUST_STAPLE = x509.TLSFeature([x509.TLSFeatureType.status_request])
 
 
 class Identity(NamedTuple):
     """A certificate and its key, as PEM."""
 
     certificate: bytes
+    """Its own first, then those of intermediate authorities."""
     key: bytes
+
+    def encrypted_key(self, password: bytes = b"secret") -> bytes:
+        """Return the key under a password."""
+        key = load_pem_private_key(self.key, None)
+        return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password))
+
+    @property
+    def leaf(self) -> x509.Certificate:
+        """Its own certificate."""
+        return x509.load_pem_x509_certificate(self.certificate)
 
 
 class Authority:
-    """Signs certificates of servers.
+    """Signs certificates of servers, clients and other authorities.
 
     :param name: its own.
     :param ends_in_days: how long its own certificate holds; negative: it has expired.
+    :param issuer: who signs for it; itself if None.
     """
 
-    def __init__(self, name: str = "Test Authority", ends_in_days: float = 1) -> None:
-        self._key = generate_private_key(SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        ending = datetime.now(UTC) + timedelta(days=ends_in_days)
+    def __init__(self, name: str = "Test Authority", ends_in_days: float = 1, issuer: Authority | None = None) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = _name(name)
         self._certificate = (
-            self._begun(self._name, self._key, ending)
+            _begun(self._name, self._key, _in_days(ends_in_days))
+            .issuer_name(self._name if issuer is None else issuer._name)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(self._key, SHA256())
+            .sign(self._key if issuer is None else issuer._key, SHA256())
         )
         self.certificate = self._certificate.public_bytes(Encoding.PEM)
         """Its own, as PEM: who trusts this trusts all that it signs."""
+        self._sent_along: bytes = b"" if issuer is None else self.certificate + issuer._sent_along
 
-    def identity(self, *names: str, ends_in_days: float = 0.5, begins_in_days: float | None = None) -> Identity:
-        """Return a new certificate of a server.
+    def intermediate(self, name: str = "Intermediate", ends_in_days: float = 1) -> Authority:
+        """Return an authority that this one signs for; its identities bring its certificate along."""
+        return Authority(name, ends_in_days, self)
+
+    def identity(
+        self,
+        *names: str,
+        ends_in_days: float = 0.5,
+        begins_in_days: float | None = None,
+        key: str = "ec",
+        more: Sequence[x509.ExtensionType] = (),
+        common_name: str = "a server",
+    ) -> Identity:
+        """Return a new certificate.
 
         :param names: host names and addresses that it is for.
         :param ends_in_days: how long it holds; negative: it has expired.
         :param begins_in_days: when it begins to hold; a year before its end if omitted.
+        :param key: ``ec``, ``p192``, ``ed25519``, ``rsa``, or ``rsa`` with a number of bits, as ``rsa1024``.
+        :param more: further extensions.
         """
-        key = generate_private_key(SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a server")])
-        now = datetime.now(UTC)
-        builder = self._begun(subject, key, now + timedelta(days=ends_in_days))
-        if begins_in_days is not None:
-            builder = self._begun(
-                subject, key, now + timedelta(days=ends_in_days), now + timedelta(days=begins_in_days)
-            )
+        own = _make_key(key)
+        beginning = None if begins_in_days is None else _in_days(begins_in_days)
+        builder = _begun(_name(common_name), own, _in_days(ends_in_days), beginning)
         if names:
-            builder = builder.add_extension(
-                x509.SubjectAlternativeName(list(map(_general_name, names))), critical=False
-            )
+            more = (x509.SubjectAlternativeName(list(map(_general_name, names))), *more)
+        for extension in more:
+            builder = builder.add_extension(extension, critical=False)
+        certificate = builder.issuer_name(self._name).sign(self._key, SHA256())
         return Identity(
-            builder.sign(self._key, SHA256()).public_bytes(Encoding.PEM),
-            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+            certificate.public_bytes(Encoding.PEM) + self._sent_along,
+            own.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
         )
 
-    def _begun(
-        self, subject: x509.Name, key: EllipticCurvePrivateKey, ending: datetime, beginning: datetime | None = None
-    ) -> x509.CertificateBuilder:
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(beginning or ending - timedelta(days=365))
-            .not_valid_after(ending)
+    def staple(
+        self,
+        identity: Identity,
+        status: ocsp.OCSPCertStatus = ocsp.OCSPCertStatus.GOOD,
+        ends_in_days: float | None = 1,
+        begins_in_days: float = -2,
+    ) -> bytes:
+        """Return an OCSP reply about a certificate, in DER.
+
+        :param ends_in_days: when there will be a newer one; negative: there should be; None: it does not say.
+        :param begins_in_days: since when it holds.
+        """
+        is_revoked = status is ocsp.OCSPCertStatus.REVOKED
+        builder = ocsp.OCSPResponseBuilder().add_response(
+            cert=identity.leaf,
+            issuer=self._certificate,
+            algorithm=SHA256(),
+            cert_status=status,
+            this_update=_in_days(begins_in_days),
+            next_update=None if ends_in_days is None else _in_days(ends_in_days),
+            revocation_time=_in_days(-1) if is_revoked else None,
+            revocation_reason=x509.ReasonFlags.key_compromise if is_revoked else None,
         )
+        reply = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, self._certificate).sign(self._key, SHA256())
+        return reply.public_bytes(Encoding.DER)
+
+
+def self_signed(*names: str, ends_in_days: float = 0.5) -> Identity:
+    """Return a certificate that its own key has signed, as `openssl req -x509` makes it."""
+    key = _make_key("ec")
+    name = _name("self-signed")
+    certificate = (
+        _begun(name, key, _in_days(ends_in_days))
+        .issuer_name(name)
+        .add_extension(x509.SubjectAlternativeName(list(map(_general_name, names))), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, SHA256())
+    )
+    return Identity(
+        certificate.public_bytes(Encoding.PEM), key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+
+
+def key_usage(*granted: str) -> x509.KeyUsage:
+    """Return a keyUsage that grants only these, as ``digital_signature``."""
+    every = (
+        "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
+        "key_cert_sign", "crl_sign", "encipher_only", "decipher_only",
+    )  # fmt: skip
+    return x509.KeyUsage(**{each: each in granted for each in every})
+
+
+def _make_key(kind: str) -> Key:
+    if kind == "ec":
+        return ec.generate_private_key(ec.SECP256R1())
+    if kind == "p192":
+        return ec.generate_private_key(ec.SECP192R1())
+    if kind == "ed25519":
+        return ed25519.Ed25519PrivateKey.generate()
+    return rsa.generate_private_key(65537, int(kind.removeprefix("rsa") or 2048))
+
+
+def _begun(
+    subject: x509.Name, key: Key, ending: datetime, beginning: datetime | None = None
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(beginning or ending - timedelta(days=365))
+        .not_valid_after(ending)
+    )
+
+
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _in_days(days: float) -> datetime:
+    return datetime.now(UTC) + timedelta(days=days)
 
 
 def _general_name(name: str) -> x509.GeneralName:

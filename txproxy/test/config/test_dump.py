@@ -35,6 +35,13 @@ class DumpTests(SynchronousTestCase):
             self.assertEqual(again.model_dump(), config.model_dump())
             self.assertEqual(dump(again), dump(config))
 
+    def test_anArrayWithARefusedElement(self) -> None:
+        """It is a comment as a whole, for it could not be loaded again."""
+        text = MINIMAL + '[tls.a]\ncertificates = [{ chain = "c", key = "k" }]\n'
+        config = load(text).config
+        self.assertIn('# alpn = ["h2", "http/1.1"]', dump(config).split("\n"))
+        self.assertEqual(load(dump(config)).config, config)
+
     def test_everyDefaultIsShown(self) -> None:
         """Keys that nobody wrote are there; those that nothing serves yet stand as comments."""
         lines = dump(load(MINIMAL).config).split("\n")
@@ -46,7 +53,7 @@ class DumpTests(SynchronousTestCase):
             "# h2_max_streams = 100",
             "[cluster.api.passive]",
             "failures = 5",
-            "# verify = true",
+            "verify = true",
             '# upgrades = ["websocket"]',
             "request_headers = { set = {}, add = {}, remove = [] }",
             '  { address = "127.0.0.1:8081", weight = 1, backup = false },',

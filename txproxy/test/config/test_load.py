@@ -27,6 +27,7 @@ from txproxy.config.model import (
 from txproxy.config.problems import Problem
 from txproxy.test.config.helpers import MINIMAL, errors_of, load
 from txproxy.test.config.test_model import EXAMPLE
+from txproxy.tls.findings import check_certificates
 
 MODELS: tuple[tuple[str, dict[str, str], Config], ...] = (
     (
@@ -371,8 +372,8 @@ class LoadDataProperties(SynchronousTestCase):
             table, key = data.draw(st.sampled_from(list(slots(tables))))
             table[key] = data.draw(values)
         try:
-            load_data(tables, "f", {})
+            load_data(tables, "f", {}, further=check_certificates)
         except ConfigError as error:
-            for problem in error.problems:
+            for problem in (*error.problems, *error.remarks):
                 self.assertTrue(str(problem).startswith("f: "), problem)
                 self.assertNotIn("\n", str(problem))

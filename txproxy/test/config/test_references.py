@@ -62,7 +62,7 @@ ERRORS = (
     ("[[listener]]\n[admin]\n", ""),
     ("[[listener]]\n[admin]\nlisten = 'x'\n", ""),
     (
-        "[[listener]]\n[cluster.a]\ndns_min_ttl_s = 400\ndns_max_ttl_s = 300\ntls = { client_key = 'k' }\n"
+        "[[listener]]\n[cluster.a]\ndns_min_ttl_s = 400\ndns_max_ttl_s = 300\ntls = { enabled = true, client_key = 'k' }\n"
         "[tls.t]\nmin_version = '1.3'\nmax_version = '1.2'\n",
         "cluster.a.tls.client_key: client_key needs client_chain\n"
         "cluster.a.dns_min_ttl_s: 400 is above dns_max_ttl_s = 300\n"
@@ -127,6 +127,52 @@ ERRORS = (
         "cluster.a.health.max_response_s: 3 is above timeout_s = 2 (its default)\n"
         "cluster.a.passive.max_ejection_s: 5 is below ejection_s = 10 (its default)\n"
         "cluster.a.retry.backoff_max_ms: 24.5 is below backoff_min_ms = 25 (its default)",
+    ),
+    (
+        "[[listener]]\nhttps_port = 8443\ntls_handshake_timeout_s = 5\n"
+        "[[listener]]\nhttps_port = 443\ntls_handshake_timeout_s = 10\nredirect_https = false\ntls = ''\n"
+        "[[listener]]\nhttps_port = 8443\nredirect_https = true\n"
+        "[[listener]]\ntls_handshake_timeout_s = 5\ntls = 't'\n"
+        "[[listener]]\nredirect_https = true\nprotocol = 'tcp'\ncluster = 'a'\n"
+        "[[listener]]\nhttps_port = 'x'\nredirect_https = 3\ntls = 3\ntls_handshake_timeout_s = 5\n"
+        "[cluster.a]\n[tls.t]\n",
+        "listener[0].https_port: https_port needs redirect_https, which is false unless it is set\n"
+        "listener[0].tls_handshake_timeout_s: tls_handshake_timeout_s needs tls, the name of a [tls.NAME] section\n"
+        "listener[4].redirect_https: redirect_https is for http listeners",
+    ),
+    (
+        "[[listener]]\n[tls.a]\nclient_ca = 'c'\n[tls.b]\nclient_auth = 'optional'\n"
+        "[tls.c]\nclient_auth = 'required'\nclient_ca = 'c'\n[tls.d]\nclient_auth = 'none'\nclient_ca = ''\n"
+        "[tls.e]\nclient_auth = 'any'\nclient_ca = 'c'\n",
+        'tls.a.client_ca: client_ca needs client_auth, which is "none" unless it is set\n'
+        'tls.b.client_ca: client_auth = "optional" needs client_ca',
+    ),
+    (
+        "[[listener]]\n[tls.a]\npreset = 'modern'\nmax_version = '1.2'\nciphers = 'x'\n"
+        "[tls.b]\npreset = 'modern'\nmin_version = '1.2'\nmax_version = '1.3'\nciphers = ''\n"
+        "[tls.c]\nmin_version = '1.3'\nciphers = 'x'\n[tls.d]\nciphers = 'x'\nmax_version = '1.2'\n"
+        "[tls.e]\ntickets = false\nticket_lifetime_s = 60\n"
+        "[tls.f]\ntickets = false\nticket_lifetime_s = 43200\n[tls.g]\nticket_lifetime_s = 60\n",
+        'tls.a.max_version: preset = "modern" is TLS 1.3 only (leave max_version out, or set preset = "intermediate")\n'
+        'tls.a.ciphers: preset = "modern" is TLS 1.3 only: '
+        "it is for TLS 1.2 (those of TLS 1.3 are all good, and not chosen by it)\n"
+        'tls.c.ciphers: min_version is "1.3": '
+        "it is for TLS 1.2 (those of TLS 1.3 are all good, and not chosen by it)\n"
+        "tls.e.ticket_lifetime_s: there are no tickets (set tickets = true, or leave this out)",
+    ),
+    (
+        "[[listener]]\n[cluster.a.tls]\nverify = false\nserver_name = 'x'\nca = 'c'\nclient_chain = 'c'\n"
+        "[cluster.b.tls]\nenabled = false\nca = 'c'\n[cluster.b.health]\ntype = 'tcp'\n"
+        "[cluster.c.tls]\nca = 'c'\n[cluster.c.health]\ntype = 'tls'\n"
+        "[cluster.d.tls]\nenabled = true\nca = 'c'\nverify = false\n"
+        "[cluster.e.tls]\nverify = true\nserver_name = ''\nca = ''\nclient_chain = ''\nclient_key = ''\n"
+        "[cluster.f.tls]\nenabled = 3\nca = 'c'\n[cluster.g.tls]\nca = 'c'\n[cluster.g.health]\ntype = 'tsl'\n"
+        "[cluster.h]\nhealth = 3\n[cluster.h.tls]\nca = 'c'\n",
+        'cluster.a.tls.verify: verify needs enabled = true (or health.type = "tls")\n'
+        'cluster.a.tls.server_name: server_name needs enabled = true (or health.type = "tls")\n'
+        'cluster.a.tls.ca: ca needs enabled = true (or health.type = "tls")\n'
+        'cluster.a.tls.client_chain: client_chain needs enabled = true (or health.type = "tls")\n'
+        'cluster.b.tls.ca: ca needs enabled = true (or health.type = "tls")',
     ),
     ("listener = 3\nroute = 'x'\ncluster = 5\ntls = []\nadmin = 1\n", ""),
     ("listener = []\n", "listener: a configuration needs at least one listener (add a [[listener]] table)"),
