@@ -10,7 +10,8 @@ from typing import Any
 from txproxy.config import cluster_model as model
 from txproxy.config.address import bracketed, parse_address
 from txproxy.config.problems import ConfigError, Problem
-from txproxy.net.reactor import EagerReactor
+from txproxy.net.reactor import EagerReactor, SecureReactor
+from txproxy.observe.log import Logger
 from txproxy.policy.balancing.catalogue import make_policy
 from txproxy.policy.balancing.policy import Policy
 from txproxy.policy.breaker import Breaker, BreakerSettings
@@ -18,9 +19,10 @@ from txproxy.policy.health import Health, HealthSettings
 from txproxy.policy.probing import MonitorSettings
 from txproxy.policy.retries import RetrySettings
 from txproxy.policy.sticky import StickyPolicy
+from txproxy.tls.client import ClientContext, ClientSettings, ClientTlsError
 from txproxy.upstream.backend import Backend, BackendIdentity
 from txproxy.upstream.checks.monitor import Monitor
-from txproxy.upstream.checks.probes import ProbeSettings, ProbeTls, make_probe
+from txproxy.upstream.checks.probes import ProbeSettings, make_probe
 from txproxy.upstream.choosing import ClusterSettings, ClusterTools
 from txproxy.upstream.cluster import Cluster
 from txproxy.upstream.connector import Connector, Endpoint
@@ -30,6 +32,8 @@ from txproxy.upstream.names.resolver import Resolver, resolv_conf_path
 from txproxy.upstream.pool import PoolLimits
 from txproxy.upstream.roster import Roster, RosterTools
 from txproxy.upstream.tools import UpstreamTimeouts, UpstreamTools
+
+log = Logger()
 
 _STICKY_KEY = "TXPROXY_STICKY_KEY"
 
@@ -71,6 +75,7 @@ class ClusterMaker:
         :raises ConfigError: if a file of certificates cannot be used, or making the user's policy raised.
         """
         clocks = self._clocks
+        tls = self._tls(name, settings)
         cluster = Cluster(
             name,
             _cluster_settings(settings),
@@ -80,14 +85,14 @@ class ClusterMaker:
         )
 
         def make_backend(entry: model.Backend, name: str, hosts: tuple[str, ...], late: bool) -> Backend:
-            return self._backend(settings, entry, BackendIdentity(name, b"", hosts=hosts), late)
+            return self._backend(settings, entry, BackendIdentity(name, b"", hosts=hosts), late, tls)
 
         def make_discovery(host: str, on_members: Any, on_failure: Any) -> Discovery:
             return self._discovery(host, settings, on_members, on_failure)
 
         tools = RosterTools(make_backend, make_discovery, clocks.monotonic, clocks.wall)
         try:
-            monitor = self._monitor(settings)
+            monitor = self._monitor(settings, tls)
         except ValueError as error:
             raise _config_error(f"cluster.{name}.health", str(error)) from None
         return Roster(cluster, settings.backends, monitor, tools)
@@ -102,13 +107,44 @@ class ClusterMaker:
             return policy
         return StickyPolicy(policy, settings.sticky, sticky_key(), name)
 
-    def _backend(self, cluster: model.Cluster, entry: model.Backend, identity: BackendIdentity, late: bool) -> Backend:
+    def _tls(self, name: str, settings: model.Cluster) -> ClientContext | None:
+        """Read what requests or checks need to speak TLS to the backends."""
+        tls, health = settings.tls, settings.health
+        if not tls.enabled and (health is None or health.type != "tls"):
+            return None
+        try:
+            context = ClientContext(
+                ClientSettings(tls.verify, tls.server_name, tls.ca, tls.client_chain, tls.client_key),
+                self._clocks.wall(),
+            )
+        except ClientTlsError as error:
+            raise _config_error(f"cluster.{name}.tls.{error.key}", str(error)) from None
+        for warning in context.warnings:
+            log.warn("cluster {name}: {warning}", name=name, warning=warning)
+        if context.trusts_nobody:
+            log.warn(
+                "cluster {name}: no backend will be accepted: they are to be verified by the system's authorities, and "
+                "this system has none (install ca-certificates, or name a file: cluster.{name}.tls.ca)",
+                name=name,
+            )
+        return context
+
+    def _backend(
+        self,
+        cluster: model.Cluster,
+        entry: model.Backend,
+        identity: BackendIdentity,
+        late: bool,
+        tls: ClientContext | None,
+    ) -> Backend:
         pool, tools = cluster.pool, self._tools
         address = parse_address(entry.address)
         host = address.host if address.kind == "tcp" else "localhost"
-        host_field = bracketed(host) if address.port in (0, 80) else f"{bracketed(host)}:{address.port}"
+        default_port = 443 if cluster.tls.enabled else 80
+        host_field = bracketed(host) if address.port in (0, default_port) else f"{bracketed(host)}:{address.port}"
         identity = identity._replace(
             host_field=host_field.encode(),
+            server_name=host,
             weight=entry.weight,
             is_backup=entry.backup,
             port=address.port,
@@ -123,8 +159,11 @@ class ClusterMaker:
 
         def make_connector(backend: Backend) -> Connector:
             endpoint = Endpoint(identity.hosts, identity.port, identity.path)
+            reactor = self._eager
+            if tls is not None and cluster.tls.enabled:
+                reactor = SecureReactor(self._reactor, tls.to(host))
             return Connector(
-                self._eager, endpoint, pool.connect_timeout_s, lambda: UpstreamConnection(backend, timeouts, tools)
+                reactor, endpoint, pool.connect_timeout_s, lambda: UpstreamConnection(backend, timeouts, tools)
             )
 
         limits = PoolLimits(
@@ -140,11 +179,10 @@ class ClusterMaker:
         health = Health(_health_settings(cluster), tools.clock(), joined_late=late)
         return Backend(identity, limits, health, make_connector, tools.clock, tools.deadlines)
 
-    def _monitor(self, settings: model.Cluster) -> Monitor | None:
+    def _monitor(self, settings: model.Cluster, tls: ClientContext | None) -> Monitor | None:
         health = settings.health
         if health is None:
             return None
-        tls = settings.tls
         probe = ProbeSettings(
             type=health.type,
             path=health.path,
@@ -153,13 +191,13 @@ class ClusterMaker:
             statuses=health.statuses,
             body=health.body,
             timeout_s=health.timeout_s,
-            tls=ProbeTls(tls.verify, tls.server_name, tls.ca) if health.type == "tls" else None,
+            tls=tls,
             function=self._functions.get(health.type),
         )
         return Monitor(
             self._reactor,
             MonitorSettings(health.interval_s, health.jitter, health.max_response_s),
-            make_probe(probe, self._eager),
+            make_probe(probe, self._reactor),
             self._clocks.monotonic,
             self._clocks.random,
         )

@@ -2,8 +2,49 @@
 
 from __future__ import annotations
 
-from txproxy.wire.fields import FieldView
+from typing import NamedTuple
+
+from txproxy.wire.fields import Field, FieldView
+from txproxy.wire.grammar import is_field_value
 from txproxy.wire.messages import RequestHead
+
+
+class TlsFacts(NamedTuple):
+    """What the handshake of a client's TLS connection has settled; the same for all of its requests."""
+
+    version: str
+    """``TLSv1.2`` or ``TLSv1.3``."""
+    cipher: str
+    """Name of the cipher suite, as OpenSSL has it."""
+    server_name: str = ""
+    """The name that the client asked for (SNI); empty if it asked for none."""
+    alpn: str = ""
+    """The protocol that was agreed on; empty if none was."""
+    resumed: bool = False
+    """The handshake was a short one, with the keys of an earlier connection."""
+    client_subject: bytes = b""
+    """Distinguished name in the client's certificate (RFC 4514); empty without a certificate."""
+    client_fingerprint: bytes = b""
+    """SHA-256 of the client's certificate, in hexadecimal; empty without a certificate."""
+    client_verify: bytes = b""
+    """``SUCCESS`` if the client has shown a certificate that is valid, ``NONE`` if it has shown none; empty if this
+    connection does not ask for certificates."""
+
+    @property
+    def identity(self) -> tuple[Field, ...]:
+        """The fields that tell a backend who the client is; none if this connection does not ask for certificates."""
+        if not self.client_verify:
+            return ()
+        verify = (b"X-Client-Cert-Verify", self.client_verify)
+        if not self.client_fingerprint:
+            return (verify,)
+        # Whoever made the certificate chose the subject: what could break a head is not passed on.
+        subject = self.client_subject if is_field_value(self.client_subject) else b""
+        return (
+            (b"X-Client-Cert-Subject", subject),
+            (b"X-Client-Cert-Fingerprint", self.client_fingerprint),
+            verify,
+        )
 
 
 class RequestFacts:
@@ -15,15 +56,17 @@ class RequestFacts:
     :param client: address of the client: the peer, or what a trusted peer says.
     :param scheme: ``http`` or ``https``.
     :param listener: name of the listener that it came to.
+    :param tls: of the connection that it came on; None if that is not encrypted.
     """
 
-    __slots__ = ("_headers", "client", "head", "listener", "scheme")
+    __slots__ = ("_headers", "client", "head", "listener", "scheme", "tls")
 
-    def __init__(self, head: RequestHead, client: str, scheme: str, listener: str) -> None:
+    def __init__(self, head: RequestHead, client: str, scheme: str, listener: str, tls: TlsFacts | None = None) -> None:
         self.head = head
         self.client = client
         self.scheme = scheme
         self.listener = listener
+        self.tls = tls
         self._headers: FieldView | None = None
 
     @property

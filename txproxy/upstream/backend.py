@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from twisted.internet.defer import maybeDeferred
 from twisted.python.failure import Failure
 
-from txproxy.errors import BadReply, ConnectFailed, InternalError, ProxyError, QueueFull, QueueTimeout
+from txproxy.errors import BadReply, ConnectFailed, InternalError, ProxyError, QueueFull, QueueTimeout, TlsVerify
 from txproxy.observe.log import Logger
 from txproxy.policy.candidate import Candidate
 from txproxy.policy.deadlines import NEVER, Deadlines
@@ -34,6 +34,8 @@ class BackendIdentity(NamedTuple):
     port: int = 0
     path: str = ""
     """Of a unix socket."""
+    server_name: str = "localhost"
+    """Its host as the configuration has it, also if its addresses come from the DNS: its certificate is for that."""
 
 
 class Backend:
@@ -74,6 +76,8 @@ class Backend:
         self.pool = Pool(limits, self.candidate)
         self.clock = clock
         self.deadlines = deadlines
+        self._distrust = ""
+        """What was last said of its certificate, if it will not do."""
         self._connector = make_connector(self)
 
     def enqueue(self, exchange: Any, on_lease: Any, now: float, fresh: bool = False, again: bool = False) -> None:
@@ -175,11 +179,13 @@ class Backend:
             waiter.on_lease.leased(waiter.exchange, connection)
 
     def _connected(self, connection: Any) -> None:
+        self._distrust = ""
         if not self.pool.keeps_idle and not self.pool.waiting:
             connection.retire()
             self.pool.unneeded()
         elif connection.is_reusable:
             now = self.clock()
+            connection.hear_first()
             connection.in_pool = True
             connection.stale_at = now + self.pool.limits.max_age_s
             self._carry_out(self.pool.connected(connection))
@@ -189,13 +195,18 @@ class Backend:
             connection.retire()
             # What it said before it was asked cannot be taken for a reply; if it said nothing, it saw nothing either.
             spoke = connection.has_spoken
-            self._fail_first((BadReply if spoke else ConnectFailed)(f"{self.name} spoke first, or closed at once"))
+            words = connection.refusal or "spoke first, or closed at once"
+            self._fail_first((BadReply if spoke else ConnectFailed)(f"{self.name}: {words}"))
 
     def _connect_failed(self, failure: Failure) -> None:
         error = failure.value
         if not isinstance(error, ProxyError):  # The connector sorts every failure but its own.
             self._bug(failure)
             error = InternalError(repr(error), logged=True)
+        elif isinstance(error, TlsVerify) and error.detail != self._distrust:
+            # It takes a person to mend this, and each request fails: one line is worth it, and one is enough.
+            self._distrust = error.detail
+            log.warn("backend {name} cannot be verified: {words}", name=self.name, words=error.detail)
         self._fail_first(error)
 
     def _fail_first(self, error: Any) -> None:

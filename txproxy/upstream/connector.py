@@ -11,7 +11,9 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.protocol import ClientCreator, Protocol
 from twisted.python.failure import Failure
 
-from txproxy.errors import ConnectFailed, ConnectTimeout, InternalError, ProxyError
+from txproxy.errors import ConnectFailed, ConnectTimeout, InternalError, ProxyError, TlsVerify
+from txproxy.net.tls_failure import TlsFailure
+from txproxy.tls.verification import NotVerified
 from txproxy.upstream.race import Race
 
 _ERRNO = re.compile(r"\b\d+: ([^:]+?)\.?\Z")
@@ -33,9 +35,10 @@ class Connector:
 
     If it has several addresses, they are raced (RFC 8305), and the one that won is the first to be tried from then on.
 
-    :param reactor: provides IReactorTCP, IReactorUNIX and IReactorTime.
+    :param reactor: provides IReactorTCP, IReactorUNIX and IReactorTime; with ``net.reactor.SecureReactor`` a
+        connection is made when its TLS handshake is complete and the backend is the one that was meant.
     :param endpoint: where the backend listens.
-    :param timeout_s: how long a connection may take to be made, over all addresses.
+    :param timeout_s: how long a connection may take to be made, its handshake included, over all addresses.
     :param make_protocol: returns the protocol of a new connection; called for each address that is tried.
     """
 
@@ -50,8 +53,8 @@ class Connector:
     def connect(self) -> Deferred[Any]:
         """Make a connection.
 
-        :return: fires with its protocol, or fails with ConnectFailed, ConnectTimeout or InternalError. Cancelling it
-            ends all attempts, and it fails with ConnectFailed.
+        :return: fires with its protocol, or fails with ConnectFailed, ConnectTimeout, TlsVerify or InternalError.
+            Cancelling it ends all attempts, and it fails with ConnectFailed.
         """
         endpoint = self._endpoint
         made: Deferred[Any]
@@ -89,6 +92,10 @@ def _sorted_failure(failure: Failure) -> Failure:
         return failure
     if isinstance(reason, (error.TimeoutError, error.TCPTimedOutError)):
         sorted_error = ConnectTimeout(_words(reason))
+    elif isinstance(reason, NotVerified):
+        sorted_error = TlsVerify(reason.words)
+    elif isinstance(reason, TlsFailure):
+        sorted_error = ConnectFailed(reason.words)
     elif isinstance(reason, (error.ConnectError, error.DNSLookupError, CancelledError, OSError)):
         sorted_error = ConnectFailed(_words(reason))
     else:
@@ -99,6 +106,8 @@ def _sorted_failure(failure: Failure) -> Failure:
 def _words(reason: BaseException) -> str:
     """Return what Twisted says of a failure, in short; sometimes it is wrapped in another, whose text is its repr."""
     inner = getattr(reason, "osError", None)
+    if isinstance(inner, str):
+        return inner  # The words of our own transports, where others give a number.
     text = inner.getErrorMessage() if isinstance(inner, Failure) else str(reason)
     found = _ERRNO.search(text)
     return found.group(1).lower() if found is not None else text.rstrip(".")

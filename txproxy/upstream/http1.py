@@ -12,9 +12,10 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from txproxy.bridge.valve import Reason, Valve
-from txproxy.errors import BadReply, NoReply, ProxyError, ReplyCut, ReplyTimeout
+from txproxy.errors import BadReply, ConnectFailed, NoReply, ProxyError, ReplyCut, ReplyTimeout
 from txproxy.exchange import Exchange
 from txproxy.policy.deadlines import NEVER
+from txproxy.tls.verification import PeerRefused
 from txproxy.upstream.patience import PatientConnection
 from txproxy.wire.bodies import ChunkedReader, LengthReader, UntilCloseReader, write_chunk
 from txproxy.wire.fields import Field
@@ -63,9 +64,12 @@ class UpstreamConnection(PatientConnection):
         self.is_reusable = False
         exchange = self._exchange
         if exchange is not None:
-            self._cut_in_exchange(exchange, bool(reason.check(ConnectionDone)))
-        elif was_open and self.in_pool:
-            self._leave_pool()
+            self._cut_in_exchange(exchange, reason)
+        elif was_open:
+            if isinstance(reason.value, PeerRefused):
+                self.refusal = reason.value.words
+            if self.in_pool:
+                self._leave_pool()
 
     def deadline_passed(self) -> None:
         """The backend has kept us waiting, or the connection idles for too long."""
@@ -150,6 +154,11 @@ class UpstreamConnection(PatientConnection):
     def discard(self) -> None:
         """Close a leased connection that has turned out to be dead, before anything was sent on it."""
         self._drop()
+
+    def hear_first(self) -> None:
+        """Take in what the backend has against us, if it has said so already: a write that fails would destroy it."""
+        if getattr(self.transport, "ssl", None) is not None:
+            self.transport.has_unread_or_closed()
 
     def is_stale(self) -> bool:
         """Ask the kernel whether the backend has closed this idle connection, or spoken on it, just now."""
@@ -301,12 +310,16 @@ class UpstreamConnection(PatientConnection):
         self._drop()
         exchange.forward.upstream_failed(exchange, error, reused and not isinstance(error, ReplyTimeout), begun)
 
-    def _cut_in_exchange(self, exchange: Exchange, cleanly: bool) -> None:
+    def _cut_in_exchange(self, exchange: Exchange, reason: Failure) -> None:
         reader = self._reader
-        if cleanly and reader is not None and reader.end():
+        # With TLS, an end that the backend has not announced is none: anybody can send a FIN (RFC 8446 section 6.1).
+        if reader is not None and reason.check(ConnectionDone) and reader.end():
             self._complete(exchange, b"", NO_TRAILERS, b"", self._clock())
         elif exchange.reply is not None:
             self._fail(exchange, ReplyCut(f"{self._backend.name} closed in the middle of its reply"))
+        elif isinstance(reason.value, PeerRefused):
+            # The backend never came to the end of its handshake: it has not read what was sent.
+            self._fail(exchange, ConnectFailed(f"{self._backend.name}: {reason.value.words}"))
         else:
             self._fail(exchange, NoReply(f"{self._backend.name} closed before its reply"))
 

@@ -54,6 +54,8 @@ class PatientConnection(Protocol):
         self._queued_before = 0
         self.has_spoken = False
         """Bytes came that no request had asked for, before the first."""
+        self.refusal = ""
+        """Why the backend did not accept us, if it said so before the first request."""
         self._patience_s = timeouts.between_bytes_s
         self._is_full = False
         self._is_open = False

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from txproxy.errors import ConnectFailed, ConnectTimeout, ProxyError
+from txproxy.errors import ConnectFailed, ConnectTimeout, ProxyError, TlsVerify
 
 HEAD_START_S = 0.25
 """How long an address has the field for itself (RFC 8305 section 5 recommends this "Connection Attempt Delay")."""
@@ -41,7 +41,8 @@ class Race:
         """Begin.
 
         :return: fires with the address that won and its connection, or fails when all have failed: with what tells
-            most, which is a timeout if there was one. Cancelling it cancels all attempts.
+            most, which is a timeout if there was one, else a certificate that will not do. Cancelling it cancels all
+            attempts.
         """
         self._start_next()
         return self._result
@@ -86,8 +87,9 @@ class Race:
     def _telling_error(self) -> ProxyError:
         errors = self._errors.values()
         detail = "; ".join(f"{host}: {error.detail}" for host, error in self._errors.items())
-        if any(isinstance(error, ConnectTimeout) for error in errors):
-            return ConnectTimeout(detail)
+        for telling in (ConnectTimeout, TlsVerify):
+            if any(isinstance(error, telling) for error in errors):
+                return telling(detail)
         return next((error for error in errors if not error.retryable), ConnectFailed(detail))
 
     def _end(self) -> None:

@@ -187,7 +187,14 @@ class Roster:
     def _watch(self, entry: Entry, backend: Backend) -> None:
         if self._monitor is not None:
             identity = backend.identity
-            target = ProbeTarget(identity.name, identity.hosts, identity.port, identity.path, identity.host_field)
+            target = ProbeTarget(
+                identity.name,
+                identity.hosts,
+                identity.port,
+                identity.path,
+                identity.host_field,
+                identity.server_name,
+            )
             self._monitor.watch(target, backend.health, self._noting(entry, backend))
 
     def _noting(self, entry: Entry, backend: Backend) -> Callable[[bool, str, float], None]:

@@ -11,7 +11,9 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from txproxy.errors import ConnectFailed, ConnectTimeout, InternalError
+from txproxy.errors import ConnectFailed, ConnectTimeout, InternalError, TlsVerify
+from txproxy.net.tls_failure import TlsFailure, TlsFault
+from txproxy.tls.verification import NotVerified
 from txproxy.upstream.connector import Connector, Endpoint
 
 V6, V4 = "2001:db8::1", "192.0.2.1"
@@ -118,6 +120,9 @@ class OneAddressTests(ConnectorCase):
             (NoRouteError(), ConnectFailed),
             (OSError(99, "Cannot assign requested address"), ConnectFailed),
             (TimeoutError(), ConnectTimeout),
+            (NotVerified("the certificate has expired"), TlsVerify),
+            (TlsFailure(TlsFault.PEER, "it does not speak TLS"), ConnectFailed),
+            (TlsFailure(TlsFault.NETWORK, "closed during the TLS handshake"), ConnectFailed),
             (ValueError("?"), InternalError),
         ):
             made = self.connect(V4)
@@ -152,12 +157,15 @@ class WordsTests(SynchronousTestCase):
             (ConnectionRefusedError(osError=111, string="Connection refused"), "connection refused"),
             (ConnectError(Failure(ConnectionDone())), "Connection was closed cleanly"),
             (NoRouteError(osError=113, string="No route to host"), "no route to host"),
+            (TimeoutError(), "User timeout caused connection failure"),
+            (TimeoutError("no TLS handshake in time"), "no TLS handshake in time"),
+            (TlsFailure(TlsFault.PEER, "it does not speak TLS"), "it does not speak TLS"),
         ):
             reactor = _Reactor()
             failed = Connector(reactor, Endpoint((V4,), 80), 5, Protocol).connect()
             reactor.attempts[0].fails(error)
             reactor.advance(0)
-            self.assertEqual(str(self.failureResultOf(failed, ConnectFailed).value), words)
+            self.assertEqual(str(self.failureResultOf(failed, ConnectFailed, ConnectTimeout).value), words)
 
 
 class RaceTests(ConnectorCase):
@@ -246,6 +254,21 @@ class RaceTests(ConnectorCase):
             self.reactor.attempts[-2 + refuses].fails()
             self.reactor.pump([0.1, 4.65, 0])
             self.failureResultOf(made, ConnectTimeout)
+
+    def test_notVerified(self) -> None:
+        """A certificate that will not do starts the next address at once, and tells more than a refusal."""
+        for other, expected in ((ConnectionRefusedError(), TlsVerify), (TimeoutError(), ConnectTimeout)):
+            for errors in (
+                (NotVerified("the certificate has expired"), other),
+                (other, NotVerified("the certificate")),
+            ):
+                made = self.connect(*BOTH)
+                for error in errors:
+                    self.reactor.attempts[-1].fails(error)
+                    self.reactor.advance(0)
+                detail = self.failureResultOf(made, expected).value.detail
+                self.assertIn(f"{V6}: ", detail)
+                self.assertIn(f"{V4}: ", detail)
 
     def test_failsBeforeTheHeadStartIsOver(self) -> None:
         """A timeout shorter than the head start leaves no time for a second one."""

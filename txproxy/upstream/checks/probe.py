@@ -22,6 +22,8 @@ class ProbeTarget(NamedTuple):
     """Of a unix socket; the others mean nothing then."""
     host_field: bytes = b"localhost"
     """The backend's own name, with a port unless it is the default; what Host says unless something else is set."""
+    server_name: str = "localhost"
+    """The backend's host as the configuration has it; its certificate is for that unless something else is set."""
 
 
 class ProbeFailed(Exception):

@@ -64,21 +64,13 @@ class HttpConversation(Conversation):
     """Sends one request and judges the reply.
 
     :param check: what it is for.
-    :param secured: TLS stands between this and the transport.
     :param request: the whole of it.
     :param expectation: of the reply.
     :param tokenizer: for the reply's fields.
     """
 
-    def __init__(
-        self,
-        check: Check,
-        secured: bool,
-        request: bytes,
-        expectation: Expectation,
-        tokenizer: FieldTokenizer,
-    ) -> None:
-        super().__init__(check, secured)
+    def __init__(self, check: Check, request: bytes, expectation: Expectation, tokenizer: FieldTokenizer) -> None:
+        super().__init__(check)
         self._request = request
         self._expectation = expectation
         self._tokenizer = tokenizer
@@ -95,6 +87,9 @@ class HttpConversation(Conversation):
             self._refuse("it spoke before it was asked")
             return
         self.check.waits_for = "reply"
+        if getattr(self.transport, "ssl", None) is not None:
+            # What the backend has against us is taken in first: a write that fails would destroy it.
+            self.transport.has_unread_or_closed()
         self.transport.write(self._request)
 
     def received(self, data: bytes) -> None:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from socket import socket
 from typing import Any
 
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol as Conversing
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from txproxy.errors import ConnectTimeout, UpstreamError
+from txproxy.net.interfaces import IClientTls
+from txproxy.net.reactor import EagerReactor, SecureReactor
 from txproxy.observe.log import Logger
+from txproxy.tls.client import ClientContext, ClientTls
+from txproxy.tls.verification import PeerRefused
 from txproxy.upstream.checks.probe import Check, ProbeTarget
 from txproxy.upstream.connector import Connector, Endpoint
 
@@ -25,23 +32,20 @@ class Conversation(Conversing):
     Nothing happens before ``begin``, for a connection may be made only to be dropped because another was faster.
 
     :param check: what it is for.
-    :param secured: TLS stands between this and the transport, and calls ``handshake_ended``.
     """
 
     transport: Any
 
-    def __init__(self, check: Check, secured: bool = False) -> None:
+    def __init__(self, check: Check) -> None:
         self.check = check
         self.ends_cleanly = True
         """The peer has nothing to say any more: it sees an ordinary end, not a reset."""
         self.has_spoken = False
         """Bytes came before anything was asked."""
-        self._problem = None if secured else ""
-        """Why the connection cannot be used, nothing if it can; None while that is still to be seen."""
         self._is_open = False
         self._has_begun = False
-        self._was_lost: bool | None = None
-        """Before ``begin``; True if cleanly."""
+        self._was_lost: Failure | None = None
+        """Why, before ``begin``."""
 
     def begin(self) -> None:
         """This is the connection that the check is made on."""
@@ -49,11 +53,9 @@ class Conversation(Conversing):
         self.check.hold(self.close)
         if self.check.has_ended:
             return
-        if self._problem is not None:
-            self._ready(self._problem)
-        elif self._was_lost is None:
-            self.check.waits_for = "TLS handshake"
-        if self._was_lost is not None and not self.check.has_ended:
+        if self._was_lost is None:
+            self.opened()
+        else:
             self._lost(self._was_lost)
 
     def close(self) -> None:
@@ -72,15 +74,6 @@ class Conversation(Conversing):
         """There is a connection; it may not be the only one."""
         self._is_open = True
 
-    def handshake_ended(self, problem: str) -> None:
-        """TLS can be spoken.
-
-        :param problem: why not, or why not with this peer; else empty.
-        """
-        self._problem = problem
-        if self._has_begun and not self.check.has_ended:
-            self._ready(problem)
-
     def dataReceived(self, data: bytes) -> None:
         """Listen, once there is somebody to listen."""
         if not self._has_begun:
@@ -91,11 +84,10 @@ class Conversation(Conversing):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone, by the peer's will or by ours."""
         self._is_open = False
-        cleanly = bool(reason.check(ConnectionDone))
         if not self._has_begun:
-            self._was_lost = cleanly
+            self._was_lost = reason
         elif not self.check.has_ended:
-            self._lost(cleanly)
+            self._lost(reason)
 
     # What the kinds of checks do.
 
@@ -113,17 +105,32 @@ class Conversation(Conversing):
         """
         self.check.succeed()
 
-    def _ready(self, problem: str) -> None:
-        if problem:
-            self.check.fail(problem)
-        elif self._was_lost is None:
-            self.opened()
-
-    def _lost(self, cleanly: bool) -> None:
-        if self._problem is None:
-            self.check.fail("closed during the TLS handshake")
+    def _lost(self, reason: Failure) -> None:
+        if isinstance(reason.value, PeerRefused):
+            self.check.fail(reason.value.words)
         else:
-            self.closed(cleanly)
+            self.closed(bool(reason.check(ConnectionDone)))
+
+
+@implementer(IClientTls)
+class _NotedTls:
+    """The TLS of one check, which learns from it how far it has come.
+
+    :param tls: does the work.
+    :param check: see there.
+    """
+
+    def __init__(self, tls: ClientTls, check: Check) -> None:
+        self._check = check
+        self.check = tls.check
+        self.failure = tls.failure
+        self.secured = tls.secured
+        self._begin = tls.connection
+
+    def connection(self, skt: socket | None) -> SSL.Connection:
+        """See ``IClientTls.connection``: there is a connection, and now the handshake is what is waited for."""
+        self._check.waits_for = "TLS handshake"
+        return self._begin(skt)
 
 
 class SocketProbe:
@@ -132,8 +139,7 @@ class SocketProbe:
     :param reactor: provides IReactorTCP, IReactorUNIX and IReactorTime.
     :param timeout_s: for a whole check.
     :param make_conversation: given a check and its target, returns what is said on its connection.
-    :param secure: given a target and a conversation, returns the TLS that stands between it and its transport; None
-        if it is not to be spoken.
+    :param tls: how the connections are encrypted; None: not at all.
     """
 
     def __init__(
@@ -141,34 +147,32 @@ class SocketProbe:
         reactor: Any,
         timeout_s: float,
         make_conversation: Callable[[Check, ProbeTarget], Conversation],
-        secure: Callable[[ProbeTarget, Conversation], Conversing] | None = None,
+        tls: ClientContext | None = None,
     ) -> None:
         self._reactor = reactor
         self._timeout_s = timeout_s
         self._make_conversation = make_conversation
-        self._secure = secure
+        self._tls = tls
 
     def run(self, target: ProbeTarget) -> Deferred[None]:
         """Check a backend once; see ``Probe.run``."""
         check = Check(self._reactor, self._timeout_s)
         result = check.result
-        conversations: dict[Conversing, Conversation] = {}
-
-        def make_protocol() -> Conversing:
-            conversation = self._make_conversation(check, target)
-            protocol = conversation if self._secure is None else self._secure(target, conversation)
-            conversations[protocol] = conversation
-            return protocol
-
-        def connected(protocol: Conversing) -> None:
-            conversations[protocol].begin()
-
         endpoint = Endpoint(target.hosts, target.port, target.path)
-        connecting = maybeDeferred(Connector(self._reactor, endpoint, self._timeout_s, make_protocol).connect)
+        reactor = self._reactor_for(check, target)
+        make_conversation = self._make_conversation
+        connector = Connector(reactor, endpoint, self._timeout_s, lambda: make_conversation(check, target))
+        connecting = maybeDeferred(connector.connect)
         check.hold(connecting.cancel)
-        connecting.addCallbacks(connected, self._connect_failed, errbackArgs=(check,))
+        connecting.addCallbacks(Conversation.begin, self._connect_failed, errbackArgs=(check,))
         connecting.addErrback(self._bug, check, target)
         return result
+
+    def _reactor_for(self, check: Check, target: ProbeTarget) -> Any:
+        if self._tls is None:
+            return EagerReactor(self._reactor)
+        # Each check shakes hands anew: it is to see the certificate that the backend has now.
+        return SecureReactor(self._reactor, _NotedTls(self._tls.to(target.server_name, resumes=False), check))
 
     def _connect_failed(self, failure: Failure, check: Check) -> None:
         failure.trap(UpstreamError)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from txproxy.tls.client import ClientContext
 from txproxy.upstream.checks.probe import Check, Probe, ProbeFailed, ProbeTarget
 from txproxy.upstream.checks.probe_http import Expectation, HttpConversation, status_range, write_check_request
 from txproxy.upstream.checks.probe_python import PythonProbe
 from txproxy.upstream.checks.probe_socket import Conversation, SocketProbe
-from txproxy.upstream.checks.probe_tls import ProbeTls, TlsClient
 from txproxy.wire.fields import FieldTokenizer
 
-__all__ = ["Probe", "ProbeFailed", "ProbeSettings", "ProbeTarget", "ProbeTls", "make_probe"]
+__all__ = ["Probe", "ProbeFailed", "ProbeSettings", "ProbeTarget", "make_probe"]
 
 
 class ProbeSettings(NamedTuple):
@@ -32,8 +32,8 @@ class ProbeSettings(NamedTuple):
     """Text that the first 64 KiB of a reply's body must contain; empty: any body."""
     timeout_s: float = 2.0
     """For a whole check, from connecting to the last byte that matters."""
-    tls: ProbeTls | None = None
-    """How an http check speaks TLS, None: not at all; and how a tls check does, None: by the defaults."""
+    tls: ClientContext | None = None
+    """How an http check speaks TLS, None: not at all. A tls check needs it."""
     function: Callable[[ProbeTarget], Any] | None = None
     """The user's own check."""
 
@@ -42,26 +42,23 @@ def make_probe(settings: ProbeSettings, reactor: Any) -> Probe:
     """Return the probe that settings ask for.
 
     :param reactor: provides IReactorTCP, IReactorUNIX and IReactorTime.
-    :raises ValueError: a file of certificates or a key cannot be used, or a field may not be set.
+    :raises ValueError: a field may not be set, or something is missing.
     """
     if settings.type not in ("http", "tcp", "tls"):
         if settings.function is None:
             raise ValueError(f"there is no function for health checks of type {settings.type!r}")
         return PythonProbe(reactor, settings.timeout_s, settings.function)
     tls = settings.tls
-    if settings.type == "tls" and tls is None:
-        tls = ProbeTls()
+    if settings.type == "http":
+        return SocketProbe(reactor, settings.timeout_s, _http_conversations(settings), tls)
     if settings.type == "tcp":
         tls = None
-    make_conversation = _http_conversations(settings, tls) if settings.type == "http" else _silent_conversations(tls)
-    return SocketProbe(reactor, settings.timeout_s, make_conversation, None if tls is None else TlsClient(tls).secure)
+    elif tls is None:
+        raise ValueError("a health check of type tls needs to know how TLS is spoken")
+    return SocketProbe(reactor, settings.timeout_s, lambda check, _: Conversation(check), tls)
 
 
-def _silent_conversations(tls: ProbeTls | None) -> Callable[[Check, ProbeTarget], Conversation]:
-    return lambda check, target: Conversation(check, tls is not None)
-
-
-def _http_conversations(settings: ProbeSettings, tls: ProbeTls | None) -> Callable[[Check, ProbeTarget], Conversation]:
+def _http_conversations(settings: ProbeSettings) -> Callable[[Check, ProbeTarget], Conversation]:
     expectation = Expectation(tuple(map(status_range, settings.statuses)), settings.body.encode())
     tokenizer = FieldTokenizer()
     host = settings.host.encode()
@@ -69,6 +66,6 @@ def _http_conversations(settings: ProbeSettings, tls: ProbeTls | None) -> Callab
 
     def make_conversation(check: Check, target: ProbeTarget) -> Conversation:
         request = write_check_request(settings.path, host or target.host_field, settings.headers)
-        return HttpConversation(check, tls is not None, request, expectation, tokenizer)
+        return HttpConversation(check, request, expectation, tokenizer)
 
     return make_conversation
