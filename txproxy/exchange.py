@@ -161,6 +161,7 @@ def facts_of(exchange: Exchange) -> RequestFacts:
         exchange.client_address,
         client.hop.scheme.decode("ascii"),
         client.settings.name,
+        client.tls,
     )
 
 

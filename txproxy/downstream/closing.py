@@ -11,6 +11,7 @@ from typing import Any
 
 from txproxy.bridge.valve import Reason
 from txproxy.downstream.replying import ReplyingConnection
+from txproxy.errors import ClientLeft, ProxyError
 from txproxy.wire.bodies import ChunkedReader, LengthReader
 
 _LINGER_BYTES = 65536
@@ -63,6 +64,18 @@ class ClosingConnection(ReplyingConnection):
             transport.loseConnection()
             self._expect(self.settings.write_timeout_s)
 
+    def _left(self) -> None:
+        """The client has left: whoever works for it is told to stop."""
+        exchange = self.exchange
+        if exchange is not None:
+            self._closing = True
+            self._reader = None
+            self._cancel_upstream(exchange)
+            exchange.error = ClientLeft()
+            exchange.status = ClientLeft.status
+            self._keep_alive = False
+            self._finish(exchange, ClientLeft.end_reason)
+
     def _discard(self, data: bytes) -> None:
         self._linger_bytes -= len(data)
         if self._linger_bytes < 0:
@@ -92,3 +105,9 @@ class ClosingConnection(ReplyingConnection):
         self.deadline = self.site.clock() + patience_s
         if self.deadline < self.look_at:
             self.site.deadlines.watch(self)
+
+    def cut(self, error: ProxyError) -> None:
+        """End whatever is under way: the time for a graceful stop is over."""
+        if self.exchange is not None:
+            self.fail(self.exchange, error)
+        self.transport.abortConnection()

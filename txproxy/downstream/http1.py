@@ -31,6 +31,7 @@ from txproxy.exchange import Exchange
 from txproxy.observe.access_log import escape
 from txproxy.observe.log import shows_debug
 from txproxy.policy.deadlines import NEVER
+from txproxy.policy.facts import TlsFacts
 from txproxy.wire.bodies import ChunkedReader, LengthReader
 from txproxy.wire.forwarding import request_id_of
 from txproxy.wire.h1 import parse_request_line
@@ -61,12 +62,30 @@ class Http1Connection(ClosingConnection):
     # What Twisted calls.
 
     def connectionMade(self) -> None:
-        """Take part in flow control, and wait for the first request."""
-        self.valve = Valve(self.transport)
-        self.hop = self.site.hop_of(self.transport)
-        self.peer = self.hop.peer.decode("latin-1")
+        """Serve a client whose connection is not encrypted."""
+        self._begin_to_serve()
         self.site.opened(self)
-        self.transport.registerProducer(self, True)
+
+    def take_over(self, transport: Any, tls: TlsFacts, router: Any) -> None:
+        """Serve a client whose handshake another protocol has seen through; the site counts the connection already.
+
+        :param transport: of the connection; from now on this is its protocol.
+        :param router: sends the exchanges of this connection on.
+        """
+        self.tls = tls
+        self.router = router
+        self.transport = transport
+        self.connected = 1
+        transport.protocol = self
+        self._begin_to_serve()
+
+    def _begin_to_serve(self) -> None:
+        """Take part in flow control, and wait for the first request."""
+        transport = self.transport
+        self.valve = Valve(transport)
+        self.hop = hop = self.site.hop_of(transport, self.tls)
+        self.peer = hop.peer.decode("latin-1")
+        transport.registerProducer(self, True)
         self._expect(self.settings.keepalive_timeout_s)
 
     def dataReceived(self, data: bytes) -> None:
@@ -107,17 +126,6 @@ class Http1Connection(ClosingConnection):
         self._left()
         self._refuse_partial_head()
         self.site.closed(self)
-
-    def _left(self) -> None:
-        exchange = self.exchange
-        if exchange is not None:
-            self._closing = True
-            self._reader = None
-            self._cancel_upstream(exchange)
-            exchange.error = ClientLeft()
-            exchange.status = ClientLeft.status
-            self._keep_alive = False
-            self._finish(exchange, ClientLeft.end_reason)
 
     def _refuse_partial_head(self) -> None:
         """A head that was begun and given up is a request too, and makes its line in the log."""
@@ -268,14 +276,14 @@ class Http1Connection(ClosingConnection):
         if request.content_length is not None or request.chunked:
             return self._start_with_body(exchange, request, rest)
         try:
-            site.router.start(exchange)
+            self.router.start(exchange)
         except ProxyError as error:
             self.fail(exchange, error)
         return rest
 
     def _begin(self, exchange: Exchange) -> None:
         try:
-            self.site.router.start(exchange)
+            self.router.start(exchange)
         except ProxyError as error:
             self.fail(exchange, error)
         except Exception:
@@ -384,12 +392,6 @@ class Http1Connection(ClosingConnection):
         """Close now if no request is under way: the proxy is stopping."""
         if self.exchange is None and self._gatherer is None and not self._closing:
             self._close(abort=False)
-
-    def cut(self, error: ProxyError) -> None:
-        """End whatever is under way: the time for a graceful stop is over."""
-        if self.exchange is not None:
-            self.fail(self.exchange, error)
-        self.transport.abortConnection()
 
     def __repr__(self) -> str:
         state = "closing" if self._closing else "busy" if self.exchange is not None else "idle"

@@ -14,13 +14,15 @@ from txproxy.bridge.valve import Valve
 from txproxy.errors import ProxyError
 from txproxy.exchange import Exchange, Reply
 from txproxy.policy.deadlines import NEVER
+from txproxy.policy.facts import TlsFacts
 from txproxy.wire.bodies import write_chunk
 from txproxy.wire.fields import Field
-from txproxy.wire.forwarding import NO_REPLY_RULES, Hop, write_last_chunk, write_reply_head
+from txproxy.wire.forwarding import NO_REPLY_RULES, Hop, without, write_last_chunk, write_reply_head
 from txproxy.wire.messages import ReplyHead
 from txproxy.wire.reasons import reason_phrase
 
 _NO_CONTENT = frozenset((204, 304))
+_HSTS = b"strict-transport-security"
 
 
 class ReplyingConnection(Protocol):
@@ -34,10 +36,14 @@ class ReplyingConnection(Protocol):
     valve: Valve
     peer: str
     """Address of the peer."""
+    tls: TlsFacts | None = None
+    """What the handshake has settled; None if the connection is not encrypted."""
 
     def __init__(self, site: Any) -> None:
         self.site = site
         self.settings = site.settings
+        self.router = site.router
+        """Sends its exchanges on."""
         self.exchange: Exchange | None = None
         self.requests = 0
         self.is_full = False
@@ -89,7 +95,17 @@ class ReplyingConnection(Protocol):
             extra += b"\r\nConnection: keep-alive"
         self._keep_alive = keep_alive
         tail = site.reply_tail if reply.minor else site.reply_tail_10
-        rules = exchange.route.reply_rules if exchange.route is not None else NO_REPLY_RULES
+        route = exchange.route
+        if route is None:
+            rules = NO_REPLY_RULES
+        else:
+            rules = route.reply_rules
+            if route.hsts_line and self.hop.scheme == b"https":
+                extra += route.hsts_line
+                # Of several the client would take the first (RFC 6797 section 8.1). What stages have added is not
+                # among what is known.
+                if _HSTS in reply.known or route.chain.on_reply:
+                    reply = without(reply, _HSTS)
         self._head = write_reply_head(reply, tail + exchange.id + extra + b"\r\n\r\n", rules)
 
     def write_reply(self, data: bytes) -> None:
@@ -157,7 +173,13 @@ class ReplyingConnection(Protocol):
         self._head = b""
         body = reply.body
         has_content = reply.status not in _NO_CONTENT
-        lines = [b"%b: %b\r\n" % field for field in reply.fields]
+        fields = reply.fields
+        lines = []
+        route = exchange.route
+        if route is not None and route.hsts_line and self.hop.scheme == b"https":
+            fields = tuple(field for field in fields if field[0].lower() != _HSTS)
+            lines.append(route.hsts_line[2:] + b"\r\n")
+        lines += [b"%b: %b\r\n" % field for field in fields]
         lines.append(b"Server: txproxy\r\nDate: %b\r\nX-Request-Id: %b\r\n" % (self.site.http_date(), exchange.id))
         if has_content:
             lines.append(b"Content-Length: %d\r\n" % len(body))

@@ -100,6 +100,7 @@ class JsonFormatter:
         """Return the line, without its end. Bytes above 0x7F of what a client sent are shown as Latin-1."""
         request = exchange.request
         known = request.known if request is not None else {}
+        tls = exchange.client.tls
         queue, connect, first, transfer, total = (round(phase * 1e3, 3) for phase in exchange.timings())
         fields = {
             "ts": round(ended_at_wall_s, 3),
@@ -123,7 +124,7 @@ class JsonFormatter:
             "total_ms": total,
             "end": exchange.end_reason,
             "request_id": _text(exchange.id),
-            "tls": None,
+            "tls": tls.version if tls is not None else None,
             "user_agent": _text(known[b"user-agent"]) if b"user-agent" in known else None,
             "referer": _text(known[b"referer"]) if b"referer" in known else None,
         }

@@ -25,6 +25,8 @@ class RouteRules(NamedTuple):
     strip_prefix: bytes = b""
     choose: Callable[[RequestFacts], str] | None = None
     max_body_bytes: int = 0
+    hsts: bytes = b""
+    """Value of Strict-Transport-Security on replies over https; empty for none."""
 
 
 class Route:
@@ -49,6 +51,7 @@ class Route:
         self.rules = rules
         self.request_rules = rules.request
         self.reply_rules = rules.reply
+        self.hsts_line = b"\r\nStrict-Transport-Security: " + rules.hsts if rules.hsts else b""
         self.keeps_host = rules.host == "keep"
         self._literal = rules.host.removeprefix("literal:").encode() if rules.host.startswith("literal:") else None
         self._clusters = clusters

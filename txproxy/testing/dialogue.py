@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from random import Random
 from typing import Any, NamedTuple
 
@@ -16,6 +16,9 @@ from twisted.python.failure import Failure
 
 from txproxy.assembly import Clocks, assemble
 from txproxy.config.load import load_text
+from txproxy.downstream.http1 import Http1Connection
+from txproxy.pipeline.host_guard import HostGuard
+from txproxy.policy.facts import TlsFacts
 from txproxy.testing.peer import Peer
 from txproxy.testing.scripted import ScriptedBackend
 from txproxy.testing.transport import FakePort, FakeTransport
@@ -133,16 +136,33 @@ class Dialogue:
 
     # Clients and backends.
 
-    def client(self, address: str = "192.0.2.1", listener: str = "web") -> Peer:
+    def client(
+        self,
+        address: str = "192.0.2.1",
+        listener: str = "web",
+        tls: TlsFacts | None = None,
+        names: Container[bytes] | None = None,
+    ) -> Peer:
         """Return a client that has connected.
 
         :param address: its IP address, or ``unix``.
+        :param tls: what the client's handshake has settled: it is complete, and the listener's own settings of TLS
+            do not matter; None for a connection that is not encrypted.
+        :param names: hosts that have the certificate of this handshake, in lower case; all if omitted.
         :raises AssertionError: if the listener refuses it.
         """
         transport = FakeTransport(_address(f"{address}:50000"), _address("127.0.0.1:8080"))
-        protocol = self.assembled.sites[listener].buildProtocol(transport.getPeer())
+        site = self.assembled.sites[listener]
+        if tls is not None:
+            router = site.router if names is None else HostGuard(site.router, names.__contains__)
+            connection = Http1Connection(site)
+            connection.take_over(transport, tls, router)
+            site.opened(connection)
+            return self._peer("client", transport)
+        protocol = site.buildProtocol(transport.getPeer())
         assert protocol is not None, f"{address} was refused"
-        return self._peer("client", transport, protocol)
+        transport.connect(protocol)
+        return self._peer("client", transport)
 
     def backend(self, address: str | None = None, says: bytes = b"") -> Peer:
         """Accept the connection that the proxy has been making for the longest time.
@@ -182,12 +202,12 @@ class Dialogue:
     def _accept(self, attempt: Attempt, says: bytes = b"") -> Peer:
         transport = FakeTransport(_address(attempt.address), _address("10.0.0.100:40000"))
         transport.arriving += says
-        return self._peer(attempt.address, transport, attempt.factory.buildProtocol(transport.getPeer()))
+        transport.connect(attempt.factory.buildProtocol(transport.getPeer()))
+        return self._peer(attempt.address, transport)
 
-    def _peer(self, name: str, transport: FakeTransport, protocol: Any) -> Peer:
+    def _peer(self, name: str, transport: FakeTransport) -> Peer:
         self._transports.append(transport)
         self.trace.append(f"{name} is connected")
-        transport.connect(protocol)
         if transport.arriving:
             transport.turn()  # ClientCreator hands a connection out one turn later: bytes can come before that.
         self.settle()

@@ -25,13 +25,25 @@ _STATEFUL = frozenset(
 _NO_BODY_STATUS_LINE = b"HTTP/1.1 204 N\r\n"
 
 UNDERSCORE = b"_"
-"""Kind of a field whose name holds an underscore: a CGI gateway cannot tell it from the one with a hyphen."""
+"""Kind of a field whose name holds an underscore, which a CGI gateway cannot tell from a hyphen, or is disguised."""
 
-_KNOWN_NAMES = (
-    b"connection content-length content-type date expect forwarded host keep-alive max-forwards proxy-authenticate "
-    b"proxy-authentication-info proxy-authorization proxy-connection referer te trailer transfer-encoding upgrade "
-    b"user-agent via x-forwarded-for x-forwarded-host x-forwarded-port x-forwarded-proto x-request-id"
-).split()
+IDENTITY_NAMES = frozenset((b"x-client-cert-fingerprint", b"x-client-cert-subject", b"x-client-cert-verify"))
+"""Fields that tell a backend whose certificate the client has shown."""
+CLAIM_NAMES = IDENTITY_NAMES | frozenset(
+    (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-proto", b"x-request-id")
+)
+"""Fields by which a proxy tells a backend about its client: what the client itself says in them is not believed."""
+# Gateways make variables of names: those of WSGI and nginx turn hyphens into underscores, that of lighttpd whatever is
+# not a letter or a digit.
+_AS_GATEWAYS = bytes(code if bytes((code,)).isalnum() else 0x2D for code in range(256))
+
+_KNOWN_NAMES = frozenset(
+    (
+        b"connection content-length content-type date expect host keep-alive max-forwards proxy-authenticate "
+        b"proxy-authentication-info proxy-authorization proxy-connection referer strict-transport-security te trailer "
+        b"transfer-encoding upgrade user-agent via"
+    ).split()
+).union(CLAIM_NAMES)
 
 _MAX_SPELLINGS = 4096
 # A client that invents names cannot make this grow without bound, nor push out the usual spellings.
@@ -42,15 +54,22 @@ for _name in _KNOWN_NAMES:
 
 
 def kind_of(name: bytes) -> bytes:
-    """Return a field's kind: its lower-case name if the proxy acts on it, ``UNDERSCORE``, or ``b""`` if it is plain.
+    """Return a field's kind.
 
     :param name: the name as it was spelled; must be a token.
+    :return: its lower-case name if the proxy acts on it, ``UNDERSCORE``, or ``b""`` if it is plain.
     """
     lower = name.lower()
-    kind = lower if lower in _KNOWN_NAMES else UNDERSCORE if UNDERSCORE in name else b""
+    kind = lower if lower in _KNOWN_NAMES else UNDERSCORE if UNDERSCORE in name or is_disguised(name) else b""
     if len(_kinds) < _MAX_SPELLINGS and len(name) <= 64:
         _kinds[name] = kind
     return kind
+
+
+def is_disguised(name: bytes) -> bool:
+    """Return whether a CGI gateway may take a name for that of a claim, which it is not."""
+    lower = name.lower()
+    return lower not in CLAIM_NAMES and lower.translate(_AS_GATEWAYS) in CLAIM_NAMES
 
 
 class FieldTokenizer:

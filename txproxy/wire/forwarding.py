@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
-from txproxy.wire.fields import UNDERSCORE, Field, write_fields
+from txproxy.wire.fields import CLAIM_NAMES, IDENTITY_NAMES, UNDERSCORE, Field, is_disguised, write_fields
 from txproxy.wire.grammar import is_token, split_list
 from txproxy.wire.messages import ReplyHead, RequestHead
 
@@ -27,12 +27,9 @@ _HOP_BY_HOP = frozenset(
     )
 )
 _FORWARDED_FOR = b"x-forwarded-for"
-_CLIENT_CLAIMS = frozenset(
-    (_FORWARDED_FOR, b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-proto", b"forwarded", b"x-request-id")
-)
-_NEVER_NOMINATED = frozenset((b"content-length", b"host", b"via", b"date", *_CLIENT_CLAIMS))
+_NEVER_NOMINATED = frozenset((b"content-length", b"host", b"via", b"date", *CLAIM_NAMES))
 """Fields that Connection cannot name away: those that frame or address a message, and those that we set."""
-_REQUEST_ACTS = _HOP_BY_HOP | _CLIENT_CLAIMS | {UNDERSCORE, b"max-forwards", b"expect"}
+_REQUEST_ACTS = _HOP_BY_HOP | CLAIM_NAMES | {UNDERSCORE, b"max-forwards", b"expect"}
 _USUAL_CONNECTION = (b"Connection", b"connection")
 _HARMLESS_ACTS = frozenset((b"connection",))
 _REPLY_ACTS = _HOP_BY_HOP | {b"x-request-id"}
@@ -69,12 +66,23 @@ class Hop(NamedTuple):
     via_name: bytes
     tail: bytes
     """The added fields that are the same for each HTTP/1.1 request of an untrusted peer, ready to be sent."""
+    identity: tuple[Field, ...] = ()
+    """Who the peer has proved to be; nothing if it is not asked."""
 
 
-def make_hop(peer: bytes, trusted: bool, scheme: bytes, port: bytes, via_name: bytes) -> Hop:
-    """Return a Hop with its ready-made field lines."""
-    tail = b"\r\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Port: %b\r\nVia: 1.1 %b\r\nX-Request-Id: "
-    return Hop(peer, trusted, scheme, port, via_name, tail % (peer, scheme, port, via_name))
+def make_hop(
+    peer: bytes, trusted: bool, scheme: bytes, port: bytes, via_name: bytes, identity: tuple[Field, ...] = ()
+) -> Hop:
+    """Return a Hop with its ready-made field lines.
+
+    :param identity: fields that say whose certificate the peer has shown, or that it has shown none; no fields if it
+        is not asked for one.
+    """
+    tail = (
+        b"\r\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Port: %b%b\r\nVia: 1.1 %b\r\nX-Request-Id: "
+    )
+    proved = b"".join([b"\r\n%b: %b" % field for field in identity])
+    return Hop(peer, trusted, scheme, port, via_name, tail % (peer, scheme, port, proved, via_name), identity)
 
 
 class RequestRules(NamedTuple):
@@ -83,6 +91,7 @@ class RequestRules(NamedTuple):
     forwarded: bool = False
     """Add Forwarded (RFC 7239) too."""
     allow_underscores: bool = False
+    """Keep fields with underscores in their names, but for those that a CGI gateway takes for ours."""
     remove: frozenset[bytes] = frozenset()
     """Names in lower case."""
     set: tuple[Field, ...] = ()
@@ -117,7 +126,7 @@ def write_request_head(
             lines = request.lines = _plain_lines(request)
         if lines:
             return b"".join((request.method, b" ", target, b" HTTP/1.1\r\n", lines, hop.tail, request_id, b"\r\n\r\n"))
-    kept = _kept_request_fields(request, host, hop.trusted, rules.allow_underscores)
+    kept = _kept_request_fields(request, host, hop, rules.allow_underscores)
     kept += _added_request_fields(request, hop, request_id, rules.forwarded)
     if rules.changes_fields:
         kept = apply_rules(kept, rules.remove, rules.set, rules.add)
@@ -142,19 +151,22 @@ def _plain_lines(request: RequestHead) -> bytes:
     return write_fields(fields) + b"\r\nX-Forwarded-Host: " + request.host
 
 
-def _kept_request_fields(request: RequestHead, host: bytes | None, trusted: bool, underscores: bool) -> list[Field]:
+def _kept_request_fields(request: RequestHead, host: bytes | None, hop: Hop, underscores: bool) -> list[Field]:
     known = request.known
     dropped: set[bytes] = set(_HOP_BY_HOP.intersection(known))
-    dropped.update(_CLIENT_CLAIMS)
-    if trusted:
+    dropped.update(CLAIM_NAMES)
+    if hop.trusted:
         dropped.discard(b"forwarded")
+        if not hop.identity:
+            dropped -= IDENTITY_NAMES  # A proxy of ours in front has asked its client.
     if request.minor == 0:
         dropped.add(b"expect")
     if request.options:
         dropped.update(option for option in request.options if option not in _NEVER_NOMINATED)
     kept = [field for field in request.fields if field[0].lower() not in dropped]
-    if UNDERSCORE in known and not underscores:
-        kept = [field for field in kept if UNDERSCORE not in field[0]]
+    if UNDERSCORE in known:
+        # No route lets a claim of the client pass in disguise: behind a gateway it would be one of ours.
+        kept = [field for field in kept if (underscores or UNDERSCORE not in field[0]) and not is_disguised(field[0])]
     if request.content_length is not None:
         kept = _replaced(kept, b"content-length", b"%d" % request.content_length)
     if host is None and request.host != known.get(b"host", b""):
@@ -180,6 +192,7 @@ def _added_request_fields(request: RequestHead, hop: Hop, request_id: bytes, for
         (b"X-Forwarded-For", chain + b", " + hop.peer if chain else hop.peer),
         (b"X-Forwarded-Proto", known.get(b"x-forwarded-proto", hop.scheme)),
         (b"X-Forwarded-Port", known.get(b"x-forwarded-port", hop.port)),
+        *hop.identity,
         (b"Via", b"1.%d %b" % (request.minor, hop.via_name)),
         (b"X-Request-Id", request_id),
     ]
@@ -263,6 +276,17 @@ def write_reply_head(
     return lines + added
 
 
+def without(reply: ReplyHead, name: bytes) -> ReplyHead:
+    """Return a reply without the fields of a name.
+
+    :param name: in lower case.
+    """
+    other = reply.copy()
+    other.fields = [field for field in other.fields if field[0].lower() != name]
+    other.known.pop(name, None)
+    return other
+
+
 def _status_line(reply: ReplyHead) -> bytes:
     return b"HTTP/1.1 %d %b\r\n" % (reply.status, reply.reason)
 
@@ -284,7 +308,11 @@ def _kept_reply_fields(reply: ReplyHead) -> list[Field]:
 
 def forwarded_trailers(trailers: list[Field]) -> list[Field]:
     """Return the trailer fields that may go on (RFC 9110 section 6.5.1)."""
-    return [field for field in trailers if UNDERSCORE not in field[0] and field[0].lower() not in _FORBIDDEN_TRAILERS]
+    return [
+        field
+        for field in trailers
+        if UNDERSCORE not in field[0] and field[0].lower() not in _FORBIDDEN_TRAILERS and not is_disguised(field[0])
+    ]
 
 
 def write_last_chunk(trailers: list[Field]) -> bytes:

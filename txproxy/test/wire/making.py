@@ -7,7 +7,7 @@ from typing import NamedTuple
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from txproxy.wire.fields import Field
+from txproxy.wire.fields import Field, is_disguised
 
 QUICK = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -22,7 +22,7 @@ _ACTED_ON = frozenset(
 )
 
 tokens = st.text(_TCHAR, min_size=1, max_size=12).map(str.encode)
-plain_names = tokens.filter(lambda name: name.lower() not in _ACTED_ON and b"_" not in name)
+plain_names = tokens.filter(lambda name: name.lower() not in _ACTED_ON and b"_" not in name and not is_disguised(name))
 values = st.lists(st.sampled_from(_VALUE_BYTES), max_size=24).map(lambda codes: bytes(codes).strip(b" \t"))
 fields = st.lists(st.tuples(plain_names, values), max_size=8)
 padding = st.text(" \t", max_size=3).map(str.encode)

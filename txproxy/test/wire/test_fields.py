@@ -11,10 +11,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from txproxy.errors import BadBody, BadReply, BadRequest, ProxyError
 from txproxy.test.wire.making import QUICK, noise, padding, plain_names, values
 from txproxy.wire.fields import (
+    CLAIM_NAMES,
     UNDERSCORE,
     Field,
     FieldTokenizer,
     FieldView,
+    is_disguised,
     kind_of,
     parse_trailers,
     value_of,
@@ -160,9 +162,23 @@ class KindTests(SynchronousTestCase):
             (b"_", UNDERSCORE),
             (b"X-Plain", b""),
             (b"Hos", b""),
+            (b"x-CLIENT-cert-verify", b"x-client-cert-verify"),
+            (b"Strict-transport-security", b"strict-transport-security"),
         ):
             self.assertEqual(kind_of(name), kind, name)
             self.assertEqual(kind_of(name), kind, name)
+
+    def test_namesInDisguise(self) -> None:
+        """A name that some gateway makes the same variable of as of a claim is no plain one, and not the claim."""
+        for name in CLAIM_NAMES - {b"forwarded"}:
+            self.assertFalse(is_disguised(name), name)
+            self.assertFalse(is_disguised(name.upper()), name)
+            for other in b"_.!#$%&'*+^`|~":
+                for disguised in (name.replace(b"-", bytes((other,))), name.replace(b"-", bytes((other,)), 1).upper()):
+                    self.assertTrue(is_disguised(disguised), disguised)
+                    self.assertEqual(kind_of(disguised), UNDERSCORE, disguised)
+        for name in (b"Forwarded", b"forwarded-", b"X-Client-Cert", b"X-Client-Cert-Verify-", b"XClientCertVerify"):
+            self.assertFalse(is_disguised(name), name)
 
     def test_inventedNamesDoNotPushOutKnownOnes(self) -> None:
         """However many names a client invents, those that matter are still told from them."""

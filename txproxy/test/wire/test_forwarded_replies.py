@@ -15,6 +15,7 @@ from txproxy.wire.forwarding import (
     ReplyRules,
     apply_rules,
     forwarded_trailers,
+    without,
     write_last_chunk,
     write_reply_head,
 )
@@ -104,6 +105,14 @@ class ReplyTests(SynchronousTestCase):
         everything = ReplyRules(remove=frozenset((b"via", b"x-request-id")))
         self.assertEqual(write_reply_head(reply_with(), _ADDED, everything), b"HTTP/1.1 200 OK\r\n\r\n")
 
+    def test_without(self) -> None:
+        """All fields of a name are left out, in any case, of a copy."""
+        reply = reply_with(b"Strict-Transport-Security: a", b"B: c", b"STRICT-transport-security: d", b"Date: e")
+        other = without(reply, b"strict-transport-security")
+        self.assertEqual((other.fields, other.known), ([(b"B", b"c"), (b"Date", b"e")], {b"date": b"e"}))
+        self.assertEqual(len(reply.fields), 4)
+        self.assertIn(b"strict-transport-security", reply.known)
+
     def test_theModelIsNotChanged(self) -> None:
         """Others may hold it too."""
         reply = reply_with(b"Connection: close, a", b"A: 1", b"Content-Length: 05")
@@ -146,6 +155,7 @@ class TrailerTests(SynchronousTestCase):
             b"Set-Cookie", b"Content-Type", b"Content-Encoding", b"Content-Range", b"Range", b"Expect", b"Max-Forwards",
             b"Cache-Control", b"Vary", b"Via", b"X-Forwarded-For", b"X-Request-Id", b"Upgrade", b"Keep-Alive",
             b"Forwarded",
+            b"X-Client-Cert-Verify", b"X-Client-Cert-Subject", b"X_Client_Cert_Verify", b"X.Client.Cert.Verify",
             b"Proxy-Authorization", b"WWW-Authenticate", b"Content_Length", b"X_Forwarded_For", b"Date", b"Expires",
         ):  # fmt: skip
             for spelled in (name, name.upper(), name.lower()):

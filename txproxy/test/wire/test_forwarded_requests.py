@@ -120,7 +120,16 @@ class RuleTests(ForwardingCase):
         for hop in (HOP, TRUSTED_HOP):
             self.assertNotIn(b"content_length", self.names(*lines, hop=hop))
         allowed = self.sent(*lines, rules=RequestRules(allow_underscores=True))
-        self.assertEqual(allowed, [HOST, *lines, *OURS])
+        self.assertEqual(allowed, [HOST, b"Content_Length: 5", b"_: x", b"X-A: 1", *OURS])
+
+    def test_claimsInDisguiseAreAlwaysDropped(self) -> None:
+        """A route that allows underscores does not let a client speak for us to what is behind a CGI gateway."""
+        lines = [b"X_Client_Cert_Verify: SUCCESS", b"x-forwarded_for: 1.1.1.1", b"X.Request.Id: x", b"X_A: 1"]
+        for hop in (HOP, TRUSTED_HOP):
+            kept = self.names(*lines, hop=hop, rules=RequestRules(allow_underscores=True))
+            self.assertEqual(kept[:2], [b"host", b"x_a"])
+            self.assertEqual(kept[2], b"x-forwarded-host")
+            self.assertEqual(self.names(*lines, hop=hop)[:2], [b"host", b"x-forwarded-host"])
 
     def test_rulesAreAppliedInOrder(self) -> None:
         """Removed first, then set, then added; a field that is set replaces all of its name."""
@@ -214,7 +223,7 @@ class AnyRequestTests(SynchronousTestCase):
         self.assertEqual(again.host, meant.host if host is None else host)
         self.assertTrue(again.keep_alive)
         self.assertNotIn(b"x-gone", [name.lower() for name, _ in again.fields])
-        gone = {b"x-gone"} if b"X-Gone: 1" in hop_by_hop else set()
+        gone = {b"close", b"x-gone"} if b"X-Gone: 1" in hop_by_hop else set()
         kept = [field for field in meant.fields if field[0].lower() not in gone]
         position = [name.lower() for name, _ in again.fields].index(b"host") + 1
         self.assertEqual(again.fields[position : position + len(kept)], kept)
