@@ -14,6 +14,7 @@ from txproxy.config.model import Config, Listener
 from txproxy.config.route_model import HeaderRules
 from txproxy.config.route_model import Route as RouteSettings
 from txproxy.downstream.moments import HttpDate, RequestIds
+from txproxy.downstream.secure_site import SecureSite
 from txproxy.downstream.site import Gate, ListenerSettings, Site, SiteTools
 from txproxy.observe.access_log import AccessLog, CombinedFormatter, JsonFormatter
 from txproxy.observe.counters import Counters
@@ -22,10 +23,12 @@ from txproxy.observe.exchange_debug import log_exchange
 from txproxy.observe.log_files import opener
 from txproxy.pipeline.catalogue import make_chain
 from txproxy.pipeline.forward import ForwardTools
+from txproxy.pipeline.https_redirect import HttpsRedirect
 from txproxy.pipeline.route import Route, Router, RouteRules
 from txproxy.policy.addresses import TrustedPeers
 from txproxy.policy.deadlines import Deadlines
 from txproxy.policy.routing import Match, RouteTable
+from txproxy.tls_assembly import TlsSection, make_sections
 from txproxy.upstream.cluster import Cluster
 from txproxy.upstream.roster import Roster
 from txproxy.upstream.tools import UpstreamTools
@@ -46,6 +49,8 @@ class Assembled:
     rosters: dict[str, Roster]
     """Who belongs to each cluster, and the calls that change it."""
     routes: list[Route]
+    tls: dict[str, TlsSection]
+    """TLS towards clients, by the section's name."""
     deadlines: Deadlines
     counters: Counters
     gate: Gate
@@ -53,9 +58,16 @@ class Assembled:
     ending: Ending
 
     def start(self) -> None:
-        """Begin to check backends and to resolve their names."""
+        """Begin to check backends, to resolve their names and to watch certificates."""
         for roster in self.rosters.values():
             roster.start()
+        for section in self.tls.values():
+            section.start()
+
+    def reload_certificates(self) -> None:
+        """Read all certificates anew; the result is in the log."""
+        for section in self.tls.values():
+            section.keeper.reload()
 
     def wind_down(self) -> None:
         """Make no connections in advance any more: what is under way is completed, and nothing new comes."""
@@ -63,9 +75,11 @@ class Assembled:
             roster.wind_down()
 
     def stop(self) -> None:
-        """Check and resolve nothing more, and keep no connection to a backend."""
+        """Check, resolve and watch nothing more, and keep no connection to a backend."""
         for roster in self.rosters.values():
             roster.stop()
+        for section in self.tls.values():
+            section.stop()
 
 
 @dataclass(slots=True)
@@ -110,18 +124,29 @@ def assemble(
         deadlines,
         FieldTokenizer(),
         counters,
+        gate,
+        TrustedPeers(config.proxy.trusted_proxies),
+        ending.ended,
     )
-    trusted = TrustedPeers(config.proxy.trusted_proxies)
-    sites = {}
+    sections = make_sections(config, reactor, clocks, counters.tls)
+    sites: dict[str, Site] = {}
     for listener in config.listeners:
         table = RouteTable(
             (_match(settings), route)
             for settings, route in zip(config.routes, routes, strict=True)
             if not settings.listeners or listener.name in settings.listeners
         )
-        router = Router(table)
-        sites[listener.name] = Site(_listener_settings(listener, config), router, tools, gate, trusted, ending.ended)
-    return Assembled(config, sites, clusters, rosters, routes, deadlines, counters, gate, access_log, ending)
+        router: Any = Router(table)
+        if listener.redirect_https:
+            router = HttpsRedirect(router, listener.https_port)
+        site_settings = _listener_settings(listener, config)
+        if listener.tls:
+            sites[listener.name] = SecureSite(site_settings, router, tools, sections[listener.tls].tls)
+        else:
+            sites[listener.name] = Site(site_settings, router, tools)
+    return Assembled(
+        config, sites, clusters, rosters, routes, sections, deadlines, counters, gate, access_log, ending
+    )
 
 
 def _access_log(config: Config, clocks: Clocks, counters: Counters) -> AccessLog | None:
@@ -143,8 +168,10 @@ def _listener_settings(listener: Listener, config: Config) -> ListenerSettings:
         write_timeout_s=listener.write_timeout_s,
         keepalive_timeout_s=listener.keepalive_timeout_s,
         keepalive_requests=listener.keepalive_requests,
+        tls_handshake_timeout_s=listener.tls_handshake_timeout_s,
         max_connections_per_ip=listener.max_connections_per_ip,
         via_name=config.proxy.via_name.encode(),
+        scheme=b"https" if listener.tls else b"http",
     )
 
 
@@ -173,6 +200,7 @@ def _route(
         strip_prefix=settings.strip_prefix.encode(),
         choose=functions[settings.choose] if settings.choose else None,
         max_body_bytes=settings.max_body_bytes,
+        hsts=settings.hsts.encode(),
     )
 
     def chain(route: Route) -> Any:

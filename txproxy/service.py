@@ -19,10 +19,11 @@ from txproxy.config.problems import ConfigError, Problem
 from txproxy.downstream.site import Site
 from txproxy.errors import ShuttingDown
 from txproxy.net.limits import raise_descriptor_limit
-from txproxy.net.reactor import EagerReactor
+from txproxy.net.reactor import EagerReactor, SecureReactor
 from txproxy.observe.log import Logger, set_level
 from txproxy.options import Options, configure
 from txproxy.signals import Signals
+from txproxy.tls_assembly import expiry_lines
 from txproxy.upstream.roster import Roster
 
 __all__ = ["Options", "ProxyService", "build", "makeService", "make_service"]
@@ -108,9 +109,11 @@ class ProxyService(Service):
                 most=config.proxy.max_connections,
             )
         assembled = assemble(config, self._functions, self._reactor, self._clocks)
-        reactor = EagerReactor(self._reactor)
         try:
             for listener in config.listeners:
+                reactor = EagerReactor(self._reactor)
+                if listener.tls:
+                    reactor = SecureReactor(self._reactor, assembled.tls[listener.tls].tls)
                 port = _listen_on(reactor, listener.address, assembled.sites[listener.name], config.proxy.backlog)
                 self.ports[listener.name] = port
                 assembled.gate.add_port(port)
@@ -128,7 +131,7 @@ class ProxyService(Service):
         for listener in self.config.listeners:
             log.info(
                 "listening on {scheme}://{address} ({name})",
-                scheme=listener.protocol,
+                scheme="https" if listener.tls else listener.protocol,
                 address=shown_address(self.ports[listener.name]),
                 name=listener.name,
             )
@@ -142,9 +145,12 @@ class ProxyService(Service):
             )
         for name, cluster in self.config.clusters.items():
             log.info("cluster {name}: {count} backends", name=name, count=len(cluster.backends))
+        for line in expiry_lines(assembled.tls):
+            log.info("{line}", line=line)
         log.info("txproxy is ready")
         if self.when_listening is not None:
-            self.when_listening(f"http://{_reachable(self.ports[self.config.listeners[0].name])}")
+            first = self.config.listeners[0]
+            self.when_listening(f"{'https' if first.tls else 'http'}://{_reachable(self.ports[first.name])}")
 
     def _tick(self, assembled: Assembled) -> None:
         # Deadlines hold while the proxy is stopping too.
@@ -206,6 +212,8 @@ class ProxyService(Service):
                 log.info("backend {name}: {pool}", name=backend.name, pool=backend.pool.summary())
         assembled.stop()
         assembled.ending.stop()
+        if assembled.tls:
+            log.info("{summary}", summary=assembled.counters.tls.summary())
         log.info("stopped: {summary}", summary=assembled.counters.summary())
         if assembled.access_log is not None:
             assembled.access_log.close()
@@ -214,6 +222,11 @@ class ProxyService(Service):
         """End what is under way at once, if the service is stopping."""
         if self._cut_short is not None:
             self._cut_short()
+
+    def reload_certificates(self) -> None:
+        """Read the certificates anew, whether their files have changed or not."""
+        if self.assembled is not None:
+            self.assembled.reload_certificates()
 
     def reopen_logs(self) -> None:
         """Open the logs anew: their files were moved away."""

@@ -15,9 +15,9 @@ log = Logger()
 
 
 class Signals:
-    """Stops, and reopens logs.
+    """Stops, reloads certificates and reopens logs.
 
-    :param service: has ``cut_short`` and ``reopen_logs``.
+    :param service: has ``cut_short``, ``reload_certificates`` and ``reopen_logs``.
     :param reactor: the one that runs.
     """
 
@@ -56,4 +56,5 @@ class Signals:
         self._reactor.stop()
 
     def _reload(self) -> None:
-        log.warn("the configuration is not read again while the proxy runs: restart it to use a changed file")
+        log.info("reading the certificates anew; to use a changed configuration, restart the proxy")
+        self._service.reload_certificates()

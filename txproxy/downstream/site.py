@@ -18,6 +18,7 @@ from txproxy.observe.counters import Counters
 from txproxy.observe.log import Logger
 from txproxy.policy.addresses import TrustedPeers
 from txproxy.policy.deadlines import Deadlines
+from txproxy.policy.facts import TlsFacts
 from txproxy.wire.fields import FieldTokenizer
 from txproxy.wire.forwarding import Hop, make_hop
 from txproxy.wire.limits import HeadLimits
@@ -32,7 +33,8 @@ UNIX_PEER = "unix"
 """What stands for the address of a client on a unix socket, as in nginx."""
 
 
-def _peer_of(address: Any) -> str:
+def peer_address(address: Any) -> str:
+    """Return an address of Twisted as it is logged and compared."""
     # The zone of a link-local address says something about our own interfaces only.
     return UNIX_PEER if isinstance(address, UNIXAddress) else str(address.host).partition("%")[0]
 
@@ -47,21 +49,10 @@ class ListenerSettings(NamedTuple):
     write_timeout_s: float = 60
     keepalive_timeout_s: float = 75
     keepalive_requests: int = 1000
+    tls_handshake_timeout_s: float = 10
     max_connections_per_ip: int = 0
     via_name: bytes = b"txproxy"
     scheme: bytes = b"http"
-
-
-class SiteTools(NamedTuple):
-    """What all listeners share."""
-
-    clock: Callable[[], float]
-    """The monotonic clock, in seconds."""
-    http_date: Callable[[], bytes]
-    next_id: Callable[[], bytes]
-    deadlines: Deadlines
-    tokenizer: FieldTokenizer
-    counters: Counters
 
 
 class Gate:
@@ -108,28 +99,35 @@ class Gate:
                 port.resume_accepting()
 
 
+class SiteTools(NamedTuple):
+    """What all listeners share."""
+
+    clock: Callable[[], float]
+    """The monotonic clock, in seconds."""
+    http_date: Callable[[], bytes]
+    next_id: Callable[[], bytes]
+    deadlines: Deadlines
+    tokenizer: FieldTokenizer
+    counters: Counters
+    gate: Gate
+    """Counts connections."""
+    trusted: TrustedPeers
+    """Our own proxies in front."""
+    exchange_ended: Callable[[Exchange], None]
+    """Called with each exchange when it has ended."""
+
+
 class Site(Factory):
     """The factory of one http listener.
 
     :param settings: of the listener.
     :param router: sends its exchanges on.
     :param tools: shared by all listeners.
-    :param gate: counts connections.
-    :param trusted: our own proxies in front.
-    :param ended: called with each exchange when it has ended.
     """
 
     noisy = False
 
-    def __init__(
-        self,
-        settings: ListenerSettings,
-        router: Any,
-        tools: SiteTools,
-        gate: Gate,
-        trusted: TrustedPeers,
-        ended: Callable[[Exchange], None],
-    ) -> None:
+    def __init__(self, settings: ListenerSettings, router: Any, tools: SiteTools) -> None:
         self.settings = settings
         self.router = router
         self.tools = tools
@@ -138,32 +136,38 @@ class Site(Factory):
         self.clock = tools.clock
         self.http_date = tools.http_date
         self.next_id = tools.next_id
-        self.exchange_ended = ended
+        self.exchange_ended = tools.exchange_ended
         self.draining = False
-        self.connections: set[Http1Connection] = set()
+        self.connections: set[Any] = set()
         self.when_empty: Callable[[], None] | None = None
-        self._gate = gate
-        self._trusted = trusted
+        self._gate = tools.gate
+        self._trusted = tools.trusted
         self._per_ip: Counter[str] = Counter()
         self.reply_tail = b"\r\nVia: 1.1 %b\r\nX-Request-Id: " % settings.via_name
         self.reply_tail_10 = b"\r\nVia: 1.0 %b\r\nX-Request-Id: " % settings.via_name
 
     def buildProtocol(self, addr: IAddress | None) -> Http1Connection | None:
         """Return the protocol of a new connection, or None to close it: its peer has too many."""
-        most = self.settings.max_connections_per_ip
-        if most:
-            peer = _peer_of(addr)
-            if self._per_ip[peer] >= most:
-                self.tools.counters.refused_per_ip += 1
-                return None
-        return Http1Connection(self)
+        return None if self.has_too_many(addr) else Http1Connection(self)
 
-    def hop_of(self, transport: Any) -> Hop:
-        """Return what a connection adds to each of its requests."""
-        peer = _peer_of(transport.getPeer())
+    def has_too_many(self, addr: IAddress | None) -> bool:
+        """Return whether a peer may not have another connection, and count that."""
+        most = self.settings.max_connections_per_ip
+        if not most or self._per_ip[peer_address(addr)] < most:
+            return False
+        self.tools.counters.refused_per_ip += 1
+        return True
+
+    def hop_of(self, transport: Any, tls: TlsFacts | None = None) -> Hop:
+        """Return what a connection adds to each of its requests.
+
+        :param tls: what its handshake has settled; None if it is not encrypted.
+        """
+        peer = peer_address(transport.getPeer())
         port = 0 if peer == UNIX_PEER else self._port_of(transport)
         trusted = peer in self._trusted
-        return make_hop(peer.encode(), trusted, self.settings.scheme, b"%d" % port, self.settings.via_name)
+        scheme, identity = (self.settings.scheme, ()) if tls is None else (b"https", tls.identity)
+        return make_hop(peer.encode(), trusted, scheme, b"%d" % port, self.settings.via_name, identity)
 
     def _port_of(self, transport: Any) -> int:
         # All connections of a listener came to the same port.
@@ -176,7 +180,7 @@ class Site(Factory):
         """Return the address of the client of a request that a trusted peer sent."""
         return self._trusted.client_of(peer, request.known.get(b"x-forwarded-for"))
 
-    def opened(self, connection: Http1Connection) -> None:
+    def opened(self, connection: Any) -> None:
         """Take note of a new connection."""
         self.connections.add(connection)
         self.tools.counters.connections += 1
@@ -184,7 +188,7 @@ class Site(Factory):
             self._per_ip[connection.peer] += 1
         self._gate.opened()
 
-    def closed(self, connection: Http1Connection) -> None:
+    def closed(self, connection: Any) -> None:
         """Take note of the end of a connection."""
         self.connections.discard(connection)
         if self.settings.max_connections_per_ip:

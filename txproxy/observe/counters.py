@@ -8,6 +8,31 @@ from txproxy.exchange import Exchange
 from txproxy.wire.fields import UNDERSCORE
 
 
+class TlsCounters:
+    """Numbers about TLS towards clients since the start."""
+
+    __slots__ = ("failed_reloads", "failures", "handshakes", "refused_pairs", "reloads", "resumed")
+
+    def __init__(self) -> None:
+        self.handshakes = 0
+        """Complete ones."""
+        self.resumed = 0
+        """Of these, those that went on with an earlier session."""
+        self.failures: Counter[str] = Counter()
+        """Handshakes that came to nothing, by cause: ``peer``, ``ours``, ``network`` or ``timeout``."""
+        self.reloads = 0
+        """How often certificates were replaced while serving."""
+        self.failed_reloads = 0
+        """How often a changed certificate was refused, and the one before it kept."""
+        self.refused_pairs = 0
+        """Certificates that were refused at the start."""
+
+    def summary(self) -> str:
+        """Return one line for the end of a run."""
+        failed = ", ".join(f"{cause} {count}" for cause, count in self.failures.most_common())
+        return f"{self.handshakes} TLS handshakes, {self.resumed} of them resumed; failed: {failed or 'none'}"
+
+
 class Counters:
     """Numbers since the start."""
 
@@ -20,6 +45,7 @@ class Counters:
         "outcomes",
         "refused_per_ip",
         "retries",
+        "tls",
         "underscores_dropped",
     )
 
@@ -35,6 +61,7 @@ class Counters:
         self.underscores_dropped = 0
         """Requests with fields that were left out for the underscore in their names."""
         self.log_lines_lost = 0
+        self.tls = TlsCounters()
 
     def ended(self, exchange: Exchange) -> None:
         """Count an exchange that has ended."""

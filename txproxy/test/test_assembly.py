@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 
 from txproxy import errors
+from txproxy.policy.facts import TlsFacts
 from txproxy.test.talk import GET, OK, TalkCase, chunked, head, post, request
 from txproxy.testing import Dialogue
+from txproxy.tls.verification import NotVerified
 
 SITES = """
 [[listener]]
@@ -88,6 +90,8 @@ class EveryErrorTests(TalkCase):
         for act in acts:
             if act == "refuse":
                 dialogue.refuse()
+            elif act == "distrust":
+                dialogue.refuse(error=NotVerified("it has expired"))
             elif act == "backend":
                 backend = dialogue.backend()
             elif act.startswith("wait "):
@@ -126,6 +130,8 @@ class EveryErrorTests(TalkCase):
             errors.LoopDetected: self.end_of(request(b"GET / HTTP/1.1", *[b"Via: 1.1 txproxy"] * 9)),
             errors.NoRoute: self.end_of(GET, route='hosts = ["b.example"]'),
             errors.ClientLeft: self.end_of(GET, "leave"),
+            errors.Misdirected: self.misdirected_end(),
+            errors.TlsVerify: self.end_of(GET, "distrust"),
             errors.ConnectFailed: self.end_of(GET, "refuse"),
             errors.ConnectTimeout: self.end_of(GET, "wait 5"),
             errors.ReplyTimeout: self.end_of(GET, "backend", "wait 60"),
@@ -146,6 +152,12 @@ class EveryErrorTests(TalkCase):
         kinds = {errors.ProxyError, errors.DownstreamError, errors.UpstreamError}
         every = {each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, errors.ProxyError)}
         self.assertEqual(every - kinds - elsewhere, set(ways))
+
+    def misdirected_end(self) -> tuple[int, str]:
+        dialogue = self.proxy()
+        dialogue.client(tls=TlsFacts("TLSv1.3", "x"), names=[b"b.example"]).says(GET)
+        line = dialogue.lines[0]
+        return line["status"], line["end"]
 
     def queue_end(self, queue: int) -> tuple[int, str]:
         dialogue = self.proxy(cluster=f"pool.max_connections = 1\npool.queue = {queue}")

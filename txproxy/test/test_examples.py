@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import txproxy
 from txproxy.config.load import load_file
 from txproxy.policy.candidate import Candidate
 from txproxy.policy.facts import RequestFacts
+from txproxy.test.authority import Authority
 from txproxy.wire.messages import RequestHead
 
 PROJECT = Path(txproxy.__file__).parents[1]
@@ -50,7 +52,7 @@ class ExampleTests(SynchronousTestCase):
     def test_tomlExamplesLoad(self) -> None:
         """Each file of TOML is accepted, whatever the environment."""
         names = {path.name for path in project_path("examples").glob("*.toml")}
-        self.assertEqual(names, {"forwarder.toml", "several-backends.toml", "hosts.toml", "balancing.toml"})
+        self.assertEqual(names, {"forwarder.toml", "several-backends.toml", "hosts.toml", "balancing.toml", "tls.toml"})
         for name in sorted(names):
             self.assertTrue(load_file(project_path(f"examples/{name}"), {}).config.listeners, name)
 
@@ -166,9 +168,12 @@ class DocumentTests(SynchronousTestCase):
         from txproxy.config.load import load_text
 
         shown = 0
-        for name in ("README.md", "docs/configuration.md", "docs/balancing.md", "docs/operations.md"):
+        authority = Path(self.mktemp())
+        authority.write_bytes(Authority().certificate)
+        for name in ("README.md", "docs/configuration.md", "docs/balancing.md", "docs/operations.md", "docs/tls.md"):
             for block in project_path(name).read_text(encoding="utf-8").split("```toml\n")[1:]:
                 text = block.partition("```")[0]
+                text = re.sub(r'"[^"]*-ca\.pem"', f'"{authority.resolve()}"', text)
                 if "[[listener]]" not in text:
                     text = FRONT + ("" if "[cluster.app]" in text else BACKENDS) + text
                 load_text(text, name, {})

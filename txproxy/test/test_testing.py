@@ -14,6 +14,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from txproxy.net.interfaces import IEagerTransport
+from txproxy.policy.facts import TlsFacts
 from txproxy.testing import CLOSE, REFUSE, RESET, SILENT, Dialogue, FakePort, FakeTransport, Head, site
 
 ADDRESS = IPv4Address("TCP", "192.0.2.1", 80)
@@ -196,6 +197,17 @@ class DialogueTests(SynchronousTestCase):
         self.assertEqual(client.gets(), b"ok")
         self.assertEqual(client.gets(), b"")
         self.assertEqual([line["end"] for line in dialogue.lines], ["ok"])
+
+    def test_tls(self) -> None:
+        """A client whose handshake is complete, for whatever hosts its connection may be used."""
+        dialogue = Dialogue.of(self, site())
+        dialogue.script("10.0.0.1:80", OK)
+        tls = TlsFacts("TLSv1.3", "TLS_AES_128_GCM_SHA256")
+        clients = [dialogue.client(), dialogue.client(tls=tls), dialogue.client(tls=tls, names=[b"b"])]
+        for client in clients:
+            client.says(GET)
+        self.assertEqual([line["tls"] for line in dialogue.lines], [None, "TLSv1.3", "TLSv1.3"])
+        self.assertEqual([line["status"] for line in dialogue.lines], [200, 200, 421])
 
     def test_headThatNeverCame(self) -> None:
         """A test that waits for what does not come fails with the trace."""

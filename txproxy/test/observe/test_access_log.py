@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -19,6 +20,8 @@ from txproxy.wire.fields import FieldTokenizer
 from txproxy.wire.h1 import parse_request_head
 from txproxy.wire.limits import HeadLimits
 
+_CLIENT = SimpleNamespace(tls=None)
+
 
 class Named:
     """A route, a cluster or a backend: something with a name."""
@@ -30,7 +33,7 @@ class Named:
 def exchange(says: bytes | None = None) -> Exchange:
     """Return an exchange that went well, after two tries."""
     says = says or b"GET /a?b=c HTTP/1.1\r\nHost: a.example:81\r\nUser-Agent: curl/8\r\nReferer: http://r/\r\n\r\n"
-    made = Exchange(b"0123abcd", parse_request_head(says, FieldTokenizer(), HeadLimits()), None, 10.0)
+    made = Exchange(b"0123abcd", parse_request_head(says, FieldTokenizer(), HeadLimits()), _CLIENT, 10.0)
     made.peer = made.client_address = "192.0.2.7"
     made.route, made.cluster, made.backend = Named("api"), Named("app"), Named("10.0.0.1:80")
     made.backends_tried = (Named("10.0.0.2:80"), made.backend)
@@ -41,7 +44,7 @@ def exchange(says: bytes | None = None) -> Exchange:
 
 def unreadable() -> Exchange:
     """Return an exchange whose request could not be understood."""
-    made = Exchange(b"0123abce", None, None, 10.0)
+    made = Exchange(b"0123abce", None, _CLIENT, 10.0)
     made.peer = made.client_address = "192.0.2.7"
     made.status, made.bytes_out, made.end_reason, made.ended_at = 400, 60, "bad-request", 10.25
     return made

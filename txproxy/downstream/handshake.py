@@ -1,0 +1,113 @@
+"""A client connection until its TLS handshake is complete; then another protocol takes it over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from txproxy.errors import ProxyError
+from txproxy.net.tls_failure import TlsFailure, TlsFault
+from txproxy.observe.log import Logger
+from txproxy.policy.deadlines import NEVER
+
+log = Logger()
+
+
+class Handshake(Protocol):
+    """Waits for a client to complete its handshake.
+
+    :param site: the listener that it belongs to.
+    """
+
+    transport: Any
+    peer: str
+    """Address of the peer."""
+
+    exchange = None
+    """There is none before the handshake is complete."""
+
+    def __init__(self, site: Any) -> None:
+        self.site = site
+        self.deadline = NEVER
+        self.look_at = NEVER
+        self._why = ""
+        """Why we ended it, if we did."""
+
+    # What Twisted calls.
+
+    def connectionMade(self) -> None:
+        """Begin to wait."""
+        site = self.site
+        self.peer = site.peer_of(self.transport)
+        site.opened(self)
+        self.deadline = site.clock() + site.settings.tls_handshake_timeout_s
+        site.deadlines.watch(self)
+
+    def handshakeCompleted(self) -> None:  # noqa: N802 - Twisted's name
+        """Let the protocol that was agreed on take over."""
+        site = self.site
+        self.deadline = NEVER
+        site.deadlines.forget(self)
+        if site.draining:
+            self._end("shutdown")
+            return
+        facts = site.tls.facts_of(self.transport.ssl)
+        counts = site.tools.counters.tls
+        counts.handshakes += 1
+        counts.resumed += facts.resumed
+        connection = site.make_connection(facts)
+        site.handed_over(self, connection)
+        connection.take_over(self.transport, facts, site.router_for(facts))
+
+    def dataReceived(self, data: bytes) -> None:
+        """Nothing is said before the handshake is complete."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Count why it came to nothing."""
+        self.site.deadlines.forget(self)
+        self.site.closed(self)
+        if self._why == "shutdown":
+            return
+        error = reason.value
+        if self._why == "timeout":
+            self._failed(self._why, "was not complete in time")
+        elif isinstance(error, TlsFailure):
+            self._failed(error.fault.value, error.words)
+        else:
+            self._failed(TlsFault.NETWORK.value, "the connection was closed")
+
+    def _failed(self, cause: str, words: str) -> None:
+        self.site.tools.counters.tls.failures[cause] += 1
+        # Whoever only looks whether the port is open has begun no handshake.
+        usual = log.info if self.transport.bytes_seen else log.debug
+        level = log.error if cause == TlsFault.OURS.value else usual
+        level(
+            "listener {listener}: the TLS handshake with {peer} failed by {cause}: {words}",
+            listener=self.site.settings.name,
+            peer=self.peer,
+            cause=cause,
+            words=words,
+        )
+
+    def deadline_passed(self) -> None:
+        """The client has kept us waiting."""
+        self._end("timeout")
+
+    # What the site calls.
+
+    def close_if_idle(self) -> None:
+        """Close: the proxy is stopping, and no request has come."""
+        self._end("shutdown")
+
+    def cut(self, error: ProxyError) -> None:
+        """Close at once."""
+        self._end("shutdown")
+
+    def _end(self, why: str) -> None:
+        self._why = why
+        self.transport.abortConnection()
+
+    def __repr__(self) -> str:
+        return f"<Handshake with {self.peer}>"

@@ -1,0 +1,53 @@
+"""The factory of a listener that speaks TLS."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.interfaces import IAddress
+
+from txproxy.downstream.handshake import Handshake
+from txproxy.downstream.http1 import Http1Connection
+from txproxy.downstream.site import ListenerSettings, Site, SiteTools, peer_address
+from txproxy.pipeline.host_guard import HostGuard
+from txproxy.policy.facts import TlsFacts
+from txproxy.tls.server import ServerTls
+
+
+class SecureSite(Site):
+    """The factory of one https listener.
+
+    Connections are counted from the moment that they are accepted; the protocol of HTTP is made when it is known.
+
+    :param settings: of the listener.
+    :param router: sends its exchanges on.
+    :param tools: shared by all listeners.
+    :param tls: its contexts and certificates.
+    """
+
+    def __init__(self, settings: ListenerSettings, router: Any, tools: SiteTools, tls: ServerTls) -> None:
+        super().__init__(settings, router, tools)
+        self.tls = tls
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """Return the protocol of a new connection, or None to close it: its peer has too many."""
+        return None if self.has_too_many(addr) else Handshake(self)
+
+    def make_connection(self, facts: TlsFacts) -> Http1Connection:
+        """Return the protocol for a connection whose handshake is complete."""
+        return Http1Connection(self)
+
+    def router_for(self, facts: TlsFacts) -> Any:
+        """Return the router of one connection: it refuses hosts that have another certificate."""
+        if not self.tls.has_choice:
+            return self.router
+        return HostGuard(self.router, self.tls.guard_for(facts.server_name))
+
+    def handed_over(self, handshake: Handshake, connection: Any) -> None:
+        """Let a connection stand for another in what is counted."""
+        self.connections.discard(handshake)
+        self.connections.add(connection)
+
+    def peer_of(self, transport: Any) -> str:
+        """Return the address of a connection's peer."""
+        return peer_address(transport.getPeer())
