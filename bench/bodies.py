@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 
-from bench import bulk
-from bench.proxies import RunningProxy
+from bench import bulk, tls_client
+from bench.proxies import WITHOUT_TLS, RunningProxy
 from bench.scenario import Bench, Column, Sample, Scenario
 
 MIB = 1 << 20
@@ -70,3 +70,29 @@ class Upload(BodyScenario):
     def transfer(self, port: int, count: int) -> int:
         """Send *count* bytes; return how many the backend counted."""
         return bulk.upload(port, count)
+
+
+class TlsDownload(BodyScenario):
+    """From the backend to a client that speaks TLS."""
+
+    name = "tlsdownload"
+    summary = "as download on a connection that speaks TLS 1.3"
+    tls = True
+    skips = WITHOUT_TLS
+
+    def transfer(self, port: int, count: int) -> int:
+        """Fetch *count* bytes; return how many came."""
+        return tls_client.download(port, count)
+
+
+class TlsUpload(BodyScenario):
+    """From a client that speaks TLS to the backend."""
+
+    name = "tlsupload"
+    summary = "as upload on a connection that speaks TLS 1.3"
+    tls = True
+    skips = WITHOUT_TLS
+
+    def transfer(self, port: int, count: int) -> int:
+        """Send *count* bytes; return how many the backend counted."""
+        return tls_client.upload(port, count)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import resource
 import shutil
+import ssl
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+from OpenSSL import SSL
 
 WANTED_DESCRIPTORS = 65_536
 # Twice what is held; more would only enlarge the tables that some proxies reserve at their start.
@@ -80,6 +84,7 @@ def describe(machine: Machine) -> dict[str, str]:
             facts[package] = "not installed as a package"
     for tool in ("nginx", "haproxy", "wrk"):
         facts[tool] = _tool_version(tool)
+    facts["openssl"] = ", ".join(f"{name} {version}" for name, version in _openssl_versions().items())
     return facts
 
 
@@ -91,6 +96,18 @@ def _cpu_model() -> str:
     except OSError:
         pass
     return platform.processor() or "unknown"
+
+
+def _openssl_versions() -> dict[str, str]:
+    found = {"txproxy": SSL.OpenSSL_version(SSL.OPENSSL_VERSION).decode()}
+    for tool, option in (("nginx", "-V"), ("haproxy", "-vv")):
+        path = shutil.which(tool)
+        if path is not None:
+            shown = subprocess.run([path, option], capture_output=True, text=True, timeout=10, check=False)
+            # Both name the one they were built with first, and then, if it is another, the one they run with.
+            found[tool] = (re.findall(r"OpenSSL \d[\w.]*", shown.stdout + shown.stderr) or ["unknown"])[-1]
+    found["load"] = ssl.OPENSSL_VERSION
+    return {name: version.removeprefix("OpenSSL ").split()[0] for name, version in found.items()}
 
 
 def _tool_version(tool: str) -> str:

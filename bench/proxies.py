@@ -6,29 +6,37 @@ import importlib.util
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import client
+from bench import certificate, client, tls_client
 from bench.bulk import BulkError
 from bench.fleet import Child, Fleet, StartError, free_port, wait_for_port
 from bench.machine import OTHER_DESCRIPTORS, Machine
 
 PEERS = Path(__file__).resolve().parent / "peers"
 OURS = "txproxy"
+# Mozilla's "Server Side TLS" 5.7, intermediate: up to TLS 1.2, and TLS 1.3.
+CIPHERS = ":".join((
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305",
+    "DHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-GCM-SHA384:DHE-RSA-CHACHA20-POLY1305",
+))  # fmt: skip
+CIPHERSUITES = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+WITHOUT_TLS = {"twisted.web.proxy": "it is compared without TLS only"}
 
 
-def fill(template: str, target: Path, values: Mapping[str, object], *, bare: bool = False) -> Path:
+def fill(template: str, target: Path, values: Mapping[str, object], without: Iterable[str] = ()) -> Path:
     """Write ``bench/peers/TEMPLATE`` to *target* with each ``@NAME@`` replaced.
 
     Dollar signs and braces are syntax of their own in nginx and HAProxy files, hence the at signs.
 
-    :param bare: leave out the lines from one with ``[fields]`` to the next with ``[end]``.
+    :param without: words; for each the lines from one that begins with ``# [WORD]`` to ``# [end]`` are left out.
     """
     text = (PEERS / template).read_text()
-    if bare:
-        text = re.sub(r"^[^\n]*\[fields\].*?\[end\]\n", "", text, flags=re.MULTILINE | re.DOTALL)
+    for word in without:
+        text = re.sub(rf"^ *# \[{word}\].*?# \[end\]\n", "", text, flags=re.MULTILINE | re.DOTALL)
     for name, value in values.items():
         text = text.replace(f"@{name}@", str(value))
     target.write_text(text)
@@ -88,10 +96,13 @@ PROXIES: tuple[Proxy, ...] = (
 )
 
 
-def start_proxy(fleet: Fleet, machine: Machine, proxy: Proxy, backend: int, *, bare: bool = False) -> RunningProxy:
+def start_proxy(
+    fleet: Fleet, machine: Machine, proxy: Proxy, backend: int, *, bare: bool = False, tls: bool = False
+) -> RunningProxy:
     """Start *proxy* on the proxy core in front of the *backend* port and see it answer once.
 
     :param bare: configure it without the fields that txproxy adds to requests.
+    :param tls: it speaks TLS with its clients, and is seen to agree on what the others agree on.
     :raises StartError: with the last lines it logged.
     """
     port = free_port()
@@ -101,10 +112,16 @@ def start_proxy(fleet: Fleet, machine: Machine, proxy: Proxy, backend: int, *, b
         "DIR": fleet.directory,
         "CLIENTS": machine.max_clients,
         "CONNECTIONS": machine.max_clients + OTHER_DESCRIPTORS,
+        "SCHEME": "https" if tls else "http",
+        "CIPHERS": CIPHERS,
+        "CIPHERSUITES": CIPHERSUITES,
     }
+    without = ["plain" if tls else "tls", *(["fields"] if bare else [])]
+    if tls:
+        certificate.write(fleet.directory)
     if proxy.template:
         suffix = Path(proxy.template).suffix
-        values["CONFIG"] = fill(proxy.template, fleet.directory / f"{proxy.name}{suffix}", values, bare=bare)
+        values["CONFIG"] = fill(proxy.template, fleet.directory / f"{proxy.name}{suffix}", values, without)
     command = []
     for word in proxy.command:
         for name, value in values.items():
@@ -113,7 +130,10 @@ def start_proxy(fleet: Fleet, machine: Machine, proxy: Proxy, backend: int, *, b
     child = fleet.start(proxy.name, command, machine.proxy_core)
     try:
         wait_for_port(child, port)
-        client.fetch(port)
+        if tls:
+            tls_client.see_agreed(port)
+        else:
+            client.fetch(port)
     except (StartError, client.ReplyError, BulkError, OSError) as error:
         fleet.stop(child)
         raise StartError(f"{error}{_log_tail(fleet.directory, proxy.name, child)}") from error

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from bench import wrk
-from bench.proxies import RunningProxy
+from bench.proxies import WITHOUT_TLS, RunningProxy
 from bench.scenario import Bench, Column, Sample, Scenario
 from bench.wrk import Load
 
@@ -49,7 +49,7 @@ class RequestScenario(Scenario):
 
     def measure(self, bench: Bench, proxy: RunningProxy, seed: int) -> Sample:
         """Warm up, then count."""
-        load = replace(self.load, connections=bench.settings.connections)
+        load = replace(self.load, connections=bench.settings.connections, tls=self.tls)
         wrk.run(bench.fleet, proxy.port, load, WARM_UP_S, 2 * seed)
         return traffic(bench, proxy, load, 2 * seed + 1, bench.settings.seconds)
 
@@ -83,3 +83,22 @@ class NewConnection(RequestScenario):
     name = "newconn"
     summary = "a new client connection for every request, keep-alive to the backend"
     load = Load(headers=("Connection: close",))
+
+
+class Tls(KeepAlive):
+    """Every head the same, on connections that speak TLS."""
+
+    name = "tls"
+    summary = "as keepalive on connections that speak TLS 1.3"
+    tls = True
+    skips = WITHOUT_TLS
+
+
+class TlsDiffering(Differing):
+    """No two heads the same, on connections that speak TLS."""
+
+    name = "tlsdiffering"
+    summary = "as differing on connections that speak TLS 1.3"
+    quick = False
+    tls = True
+    skips = WITHOUT_TLS

@@ -8,18 +8,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.bodies import Download, Upload
+from bench.bodies import Download, TlsDownload, TlsUpload, Upload
 from bench.bulk import BulkError
 from bench.client import ReplyError
 from bench.drill import Drill
 from bench.fleet import Fleet, StartError
+from bench.handshake import FullHandshake, ResumedHandshake
 from bench.latency import Latency
 from bench.machine import Machine
 from bench.picks import Picks
 from bench.proxies import Proxy, RunningProxy, start_bulk_backend, start_proxy, start_small_backend
-from bench.requests import Browser, Differing, KeepAlive, NewConnection
+from bench.requests import Browser, Differing, KeepAlive, NewConnection, Tls, TlsDiffering
 from bench.scenario import Bench, Sample, Scenario, Settings
-from bench.steady import Idle, IdleCpu, Rss
+from bench.steady import Idle, IdleCpu, Rss, TlsIdle
 
 SCENARIOS: tuple[Scenario, ...] = (
     KeepAlive(),
@@ -28,7 +29,14 @@ SCENARIOS: tuple[Scenario, ...] = (
     NewConnection(),
     Download(),
     Upload(),
+    Tls(),
+    TlsDiffering(),
+    FullHandshake(),
+    ResumedHandshake(),
+    TlsDownload(),
+    TlsUpload(),
     Idle(),
+    TlsIdle(),
     Latency(),
     IdleCpu(),
     Rss(),
@@ -105,7 +113,12 @@ class Runner:
                 try:
                     if proxy.name not in running:
                         running[proxy.name] = start_proxy(
-                            fleet, self._machine, proxy, backend.port, bare=self._settings.bare_peers
+                            fleet,
+                            self._machine,
+                            proxy,
+                            backend.port,
+                            bare=self._settings.bare_peers,
+                            tls=scenario.tls,
                         )
                 except StartError as error:
                     outcome.absent[proxy.name] = f"could not start: {error}"

@@ -133,6 +133,7 @@ class Scenario(ABC):
     :cvar fresh: whether every sample needs a proxy that was just started.
     :cvar max_rounds: never measured more often than this; 0 for as often as asked.
     :cvar needs_wrk: whether wrk must be installed.
+    :cvar tls: whether the proxies speak TLS with the clients.
     :cvar skips: proxies that are left out, with the reason.
     """
 
@@ -144,6 +145,7 @@ class Scenario(ABC):
     fresh: ClassVar[bool] = False
     max_rounds: ClassVar[int] = 0
     needs_wrk: ClassVar[bool] = False
+    tls: ClassVar[bool] = False
     backend: ClassVar[Literal["small", "bulk"]] = "small"
     skips: ClassVar[Mapping[str, str]] = {}
 

@@ -8,7 +8,7 @@ import time
 from bench import client, wrk
 from bench.fleet import Child, StartError
 from bench.procs import connections_to, cpu_ns, descriptors, rss_bytes
-from bench.proxies import RunningProxy
+from bench.proxies import WITHOUT_TLS, RunningProxy
 from bench.requests import WARM_UP_S, traffic
 from bench.scenario import Bench, Column, Sample, Scenario
 from bench.wrk import Load
@@ -58,12 +58,13 @@ class Idle(Scenario):
 
     def measure(self, bench: Bench, proxy: RunningProxy, seed: int) -> Sample:
         """Warm up, hold, send traffic, let go."""
-        load = Load(connections=bench.settings.connections)
+        load = Load(connections=bench.settings.connections, tls=self.tls)
         wrk.run(bench.fleet, proxy.port, load, WARM_UP_S, seed)
         time.sleep(REST_S)
         rss, open_before = rss_bytes(proxy.pid), _own_descriptors(bench, proxy)
         wanted = min(bench.settings.idle, bench.machine.max_clients - bench.settings.connections)
-        holder = bench.fleet.module("holder", "bench.holder", proxy.port, wanted, piped=True)
+        words = [proxy.port, wanted, *(["tls"] if self.tls else [])]
+        holder = bench.fleet.module("holder", "bench.holder", *words, piped=True)
         try:
             held = _told(holder, "held")
             sample = traffic(bench, proxy, load, seed, bench.settings.seconds)
@@ -95,6 +96,15 @@ class Idle(Scenario):
             "released_s": time.monotonic() - began,
         }
         return sample
+
+
+class TlsIdle(Idle):
+    """Memory and descriptors of idle keep-alive connections that speak TLS."""
+
+    name = "tlsidle"
+    summary = "as idle with connections that speak TLS 1.3"
+    tls = True
+    skips = WITHOUT_TLS
 
 
 class IdleCpu(Scenario):

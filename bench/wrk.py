@@ -19,11 +19,13 @@ class Load:
     :ivar connections: client connections held at once.
     :ivar headers: fields added to wrk's own request.
     :ivar script: a file in ``bench/lua`` that makes the requests, or an empty string.
+    :ivar tls: whether the connections speak TLS.
     """
 
     connections: int = 64
     headers: tuple[str, ...] = ()
     script: str = ""
+    tls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ def run(fleet: Fleet, port: int, load: Load, seconds: float, seed: int = 0) -> W
         command += ["-H", header]
     if load.script:
         command += ["-s", str(LUA / load.script)]
-    command += [f"http://127.0.0.1:{port}/"]
+    command += [f"{'https' if load.tls else 'http'}://127.0.0.1:{port}/"]
     if load.script:
         command += ["--", str(seed)]
     return parse(fleet.run("wrk", command, seconds + 60.0))
