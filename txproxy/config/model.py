@@ -171,7 +171,10 @@ class TlsSettings(Section):
     ciphers: str = Field(
         default="", description="OpenSSL cipher list for TLS 1.2 that overrides the preset; empty: its own."
     )
-    strict_sni: bool = Field(default=False, description="Whether the handshake of a client that names nothing, or a name without a certificate, fails.")
+    strict_sni: bool = Field(
+        default=False,
+        description="Whether the handshake of a client that names nothing, or a name without a certificate, fails.",
+    )
     reload_interval_s: SecondsOrZero = Field(
         default=5.0, description="Seconds between two looks at the certificate files; 0: only on SIGHUP."
     )
@@ -180,7 +183,8 @@ class TlsSettings(Section):
     )
     client_ca: str = Field(default="", description="File with the authorities of client certificates, in PEM.")
     alpn: Array[Literal["h2", "http/1.1"]] = Field(
-        default=("h2", "http/1.1"), description="Protocols that are offered by ALPN, the preferred one first; h2 is not served yet."
+        default=("h2", "http/1.1"),
+        description="Protocols that are offered by ALPN, the preferred one first; h2 is not served yet.",
     )
     tickets: bool = Field(default=True, description="Whether sessions can be resumed by ticket.")
     ticket_lifetime_s: Seconds = Field(default=43200.0, description="Seconds after which the ticket key is replaced.")

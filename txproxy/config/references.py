@@ -168,6 +168,8 @@ def _cluster_tls(path: KeyPath, table: Raw, cluster: Raw) -> Iterator[Finding]:
             if _is_set(path, table, key):
                 yield Finding((*path, key), f'{key} needs enabled = true (or health.type = "tls")')
         return
+    if table.get("verify") is False and table.get("ca"):
+        yield Finding((*path, "ca"), "authorities are not looked at with verify = false (leave one of the two out)")
     for key, other in (("client_chain", "client_key"), ("client_key", "client_chain")):
         if table.get(key) and not table.get(other):
             yield Finding((*path, key), f"{key} needs {other}")

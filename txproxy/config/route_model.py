@@ -115,7 +115,11 @@ class Route(Section):
         default=("websocket",), description="Protocols to which a connection may be upgraded; empty: none."
     )
     connect: bool = Field(default=False, description="Whether CONNECT opens a tunnel; else it is answered with 405.")
-    allow_underscores: bool = Field(default=False, description="Whether request fields with _ in the name are kept.")
+    allow_underscores: bool = Field(
+        default=False,
+        description="Whether request fields with _ in the name are kept; those that a CGI gateway takes for "
+        "X-Forwarded-*, X-Client-Cert-* or X-Request-Id never are.",
+    )
     allow_dot_segments: bool = Field(
         default=False, description="Whether . and .. segments, # and invalid escapes in the target are let through."
     )

@@ -172,7 +172,8 @@ ERRORS = (
         'cluster.a.tls.server_name: server_name needs enabled = true (or health.type = "tls")\n'
         'cluster.a.tls.ca: ca needs enabled = true (or health.type = "tls")\n'
         'cluster.a.tls.client_chain: client_chain needs enabled = true (or health.type = "tls")\n'
-        'cluster.b.tls.ca: ca needs enabled = true (or health.type = "tls")',
+        'cluster.b.tls.ca: ca needs enabled = true (or health.type = "tls")\n'
+        "cluster.d.tls.ca: authorities are not looked at with verify = false (leave one of the two out)",
     ),
     ("listener = 3\nroute = 'x'\ncluster = 5\ntls = []\nadmin = 1\n", ""),
     ("listener = []\n", "listener: a configuration needs at least one listener (add a [[listener]] table)"),
