@@ -103,14 +103,12 @@ class ClientContext:
         if settings.client_chain:
             self._show(settings.client_chain, settings.client_key, now)
 
-    def to(self, host: str, resumes: bool = True) -> ClientTls:
+    def to(self, host: str) -> ClientTls:
         """Return the TLS to one backend.
 
         :param host: its name or address, of which its certificate must be unless ``server_name`` is set.
-        :param resumes: go on with the session of an earlier connection, if the backend allows that: its certificate
-            is not seen again then.
         """
-        return ClientTls(self, self.server_name or PeerName.of(host), resumes)
+        return ClientTls(self, self.server_name or PeerName.of(host))
 
     def _trust(self, ca: str, now: float) -> None:
         if not ca:
@@ -145,19 +143,17 @@ class ClientContext:
 
 @implementer(IClientTls)
 class ClientTls:
-    """TLS to one backend.
+    """TLS to one backend; a later connection goes on with the session of an earlier one, if the backend allows that.
 
     :param shared: see there.
     :param name: of the backend.
-    :param resumes: see ``ClientContext.to``.
     """
 
-    def __init__(self, shared: ClientContext, name: PeerName, resumes: bool) -> None:
+    def __init__(self, shared: ClientContext, name: PeerName) -> None:
         self.name = name
         self._context = shared.context
         self._verify = shared.settings.verify
         self._shows_certificate = shared.shows_certificate
-        self._resumes = resumes
         self._session: SSL.Session | None = None
         self._certificate: x509.Certificate | None = None
         """Of the backend, as it was when the session began."""
@@ -199,10 +195,9 @@ class ClientTls:
 
     def secured(self, connection: SSL.Connection) -> None:
         """See ``IClientTls.secured``."""
-        if self._resumes:
-            self._session = connection.get_session()
-            if self._verify:
-                self._certificate = connection.get_peer_certificate(as_cryptography=True)
+        self._session = connection.get_session()
+        if self._verify:
+            self._certificate = connection.get_peer_certificate(as_cryptography=True)
 
 
 def _note_problem(connection: SSL.Connection, certificate: object, number: int, depth: int, ok: int) -> bool:

@@ -171,8 +171,8 @@ class SocketProbe:
     def _reactor_for(self, check: Check, target: ProbeTarget) -> Any:
         if self._tls is None:
             return EagerReactor(self._reactor)
-        # Each check shakes hands anew: it is to see the certificate that the backend has now.
-        return SecureReactor(self._reactor, _NotedTls(self._tls.to(target.server_name, resumes=False), check))
+        # TLS of its own has no session to go on with: a check is to see the certificate that the backend has now.
+        return SecureReactor(self._reactor, _NotedTls(self._tls.to(target.server_name), check))
 
     def _connect_failed(self, failure: Failure, check: Check) -> None:
         failure.trap(UpstreamError)
