@@ -32,6 +32,11 @@ class PatientConnection(Protocol):
     valve: Valve
     transport: Any
 
+    # On the class: with more than 29 attributes CPython 3.11 gives up the compact form of an instance's, which makes
+    # each access slower.
+    refusal = ""
+    """Why the backend did not accept us, if it said so before the first request."""
+
     def __init__(self, backend: Any, timeouts: UpstreamTimeouts, tools: UpstreamTools) -> None:
         self._backend = backend
         self._timeouts = timeouts
@@ -54,8 +59,6 @@ class PatientConnection(Protocol):
         self._queued_before = 0
         self.has_spoken = False
         """Bytes came that no request had asked for, before the first."""
-        self.refusal = ""
-        """Why the backend did not accept us, if it said so before the first request."""
         self._patience_s = timeouts.between_bytes_s
         self._is_full = False
         self._is_open = False

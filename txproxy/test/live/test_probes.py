@@ -179,7 +179,7 @@ def run(request: pytest.FixtureRequest) -> Callable[..., dict[str, Any]]:
                 assert verdict.startswith(case.verdict[:-3]), case
             else:
                 assert verdict == case.verdict, case
-        assert found["left"] == {"descriptors": 0, "calls": [], "errors": []}
+        assert found["left"] == {"descriptors": 0, "calls": [], "errors": [], "connections": 0}
         return found
 
     return run_cases
@@ -268,15 +268,30 @@ def test_connecting(run: Any, servers: Any, tmp_path: Path) -> None:
         )
 
 
-def tls_talk(identity: Identity, folder: Path, talk: Talk = until_gone) -> Talk:
+def ends(connection: socket.socket) -> None:
+    """Leave in good order: with a close alert."""
+    assert isinstance(connection, ssl.SSLSocket)
+    with contextlib.suppress(OSError):
+        connection.unwrap()
+
+
+def tls_talk(identity: Identity, folder: Path, talk: Talk = until_gone, context: ssl.SSLContext | None = None) -> Talk:
     """Shake hands with a certificate; then do something."""
     path = folder / f"{len(list(folder.iterdir()))}.pem"
     path.write_bytes(identity.certificate + identity.key)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = context or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(path)
 
     def secured(connection: socket.socket) -> None:
-        with context.wrap_socket(connection, server_side=True) as wrapped:
+        try:
+            wrapped = context.wrap_socket(connection.dup(), server_side=True)
+        except ssl.SSLError:
+            # Closing with bytes unread would reset the connection, and the alert might be lost.
+            connection.shutdown(socket.SHUT_WR)
+            until_gone(connection)
+            return
+        connection.close()
+        with wrapped:
             talk(wrapped)
 
     return secured
@@ -294,10 +309,10 @@ def test_tls(run: Any, servers: Any, tmp_path: Path) -> None:
     lonely = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
     unknown, verified = "the certificate is not signed by a known authority", {"ca": str(ca)}
     cases = []
-    for talk, host_field, tls, verdict in (
-        (tls_talk(good, folder), "app.test:443", verified, ""),
-        (tls_talk(good, folder), "127.0.0.1:443", verified, ""),
-        (tls_talk(good, folder), "[::1]:443", verified, ""),
+    for talk, name, tls, verdict in (
+        (tls_talk(good, folder), "app.test", verified, ""),
+        (tls_talk(good, folder), "127.0.0.1", verified, ""),
+        (tls_talk(good, folder), "::1", verified, ""),
         (tls_talk(good, folder), "10.0.0.1", {**verified, "server_name": "app.test"}, ""),
         (tls_talk(good, folder), "app.test", {}, unknown),
         (tls_talk(good, folder), "other.test", verified, "the certificate is not for other.test"),
@@ -321,15 +336,32 @@ def test_tls(run: Any, servers: Any, tmp_path: Path) -> None:
             "TLS handshake failed: ...",
         ),
     ):
-        target = {**servers(talk).target, "host_field": host_field}
+        target = {**servers(talk).target, "server_name": name}
         cases.append(Case({"settings": {**NEVER_TIMED_OUT, "type": "tls", "tls": tls}, "target": target}, verdict))
-    mute = {**servers(silent).target, "host_field": "app.test"}
+        # A check by HTTP fails for the same reasons.
+        if verdict:
+            target = {**servers(talk).target, "server_name": name}
+            cases.append(Case({"settings": {**NEVER_TIMED_OUT, "tls": tls}, "target": target}, verdict))
+    mute = {**servers(silent).target, "server_name": "app.test"}
     cases.append(
         Case({"settings": {**SOON, "type": "tls", "tls": verified}, "target": mute}, "no TLS handshake in 0.5 s")
     )
-    for talk, verdict in ((says(OK), ""), (says(b"HTTP/1.1 503 X\r\n\r\n"), "status 503"), (says(then=closes), "c...")):
-        target = {**servers(tls_talk(good, folder, talk)).target, "host_field": "app.test"}
-        cases.append(Case({"settings": {**NEVER_TIMED_OUT, "tls": verified, "body": ""}, "target": target}, verdict))
+    for talk, settings, verdict in (
+        (says(OK), {"body": "ok"}, ""),
+        (says(b"HTTP/1.1 503 X\r\n\r\n"), {}, "status 503"),
+        (says(then=closes), {}, "c..."),
+        (says(b"HTTP/1.0 200 OK\r\n\r\nall is ok", then=closes), {"body": "nothing"}, "the reply was cut"),
+        (says(b"HTTP/1.0 200 OK\r\n\r\nall is ok", then=ends), {"body": "all is ok"}, ""),
+        (silent, SOON, "no ..."),
+    ):
+        target = {**servers(tls_talk(good, folder, talk)).target, "server_name": "app.test"}
+        cases.append(Case({"settings": {**NEVER_TIMED_OUT, "tls": verified, **settings}, "target": target}, verdict))
+    asking = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    asking.verify_mode = ssl.CERT_REQUIRED
+    asking.load_verify_locations(ca)
+    target = {**servers(tls_talk(good, folder, says(OK), asking)).target, "server_name": "app.test"}
+    words = "it asks for a certificate of ours (certificate required)"
+    cases.append(Case({"settings": {**NEVER_TIMED_OUT, "tls": verified}, "target": target}, words))
     run(*cases)
 
 

@@ -155,9 +155,9 @@ class ClientCase(SynchronousTestCase):
         """Return a context; it trusts our authority unless settings say otherwise."""
         return ClientContext(ClientSettings(**{"ca": self.ca, **settings}), time.time())
 
-    def tls(self, host: str = "app.example", resumes: bool = True, **settings: Any) -> ClientTls:
+    def tls(self, host: str = "app.example", **settings: Any) -> ClientTls:
         """Return the TLS to a backend; for settings see ``context``."""
-        return self.context(**settings).to(host, resumes)
+        return self.context(**settings).to(host)
 
     def assertMade(self, made: Handshake) -> None:
         """Check that a connection can be used."""

@@ -264,20 +264,10 @@ class SessionTests(ClientCase):
                 "backend": context.to("app.example"),
                 "cluster": self.tls(),
                 "certificate": self.tls(**self.shown(AUTHORITY.identity("proxy.example"))),
-                "check": context.to("app.example", resumes=False),
             }
             for what, other in others.items():
                 self.assertFalse(was_resumed(Handshake(other, server).client), what)
             self.assertTrue(was_resumed(Handshake(first, server).client))
-
-    def test_checksSeeEachCertificate(self) -> None:
-        """Without resumption each handshake is a whole one."""
-        tls, server = self.tls(resumes=False), Server()
-        for _ in range(2):
-            made = Handshake(tls, server)
-            self.assertMade(made)
-            self.assertFalse(was_resumed(made.client))
-            made.closes()
 
     def test_forgotten(self) -> None:
         """A backend that does not know the session any more is no failure."""
