@@ -65,6 +65,7 @@ class Connecting(TlsConnection):
     """The client's side of a connection; the handshake is a part of connecting."""
 
     connector: Any
+    _hears_out = True
 
     def _connectDone(self: Any) -> None:
         self._tune()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
@@ -28,6 +29,9 @@ class TlsWriter(EagerWriter):
     @ivar _write_wants_read: C{SSL_write} waits for bytes of the peer (a renegotiation, up to TLS 1.2).
     @ivar _ending: the close alert is being sent: nothing can be sent after it.
     @ivar _close_sent: the close alert has been sent.
+    @cvar _hears_out: look for what the peer has said before speaking on. After a write that failed OpenSSL reads
+        nothing more, so that an early reply (C{413}, then a reset, in the middle of a long request) would be lost.
+    @ivar _spoke: something was sent since content was read last.
     """
 
     ssl: SSL.Connection | None = None
@@ -37,6 +41,8 @@ class TlsWriter(EagerWriter):
     _write_wants_read = False
     _ending = False
     _close_sent = False
+    _hears_out = False
+    _spoke = False
 
     def write(self, data: bytes) -> None:
         """
@@ -47,6 +53,9 @@ class TlsWriter(EagerWriter):
         @raise TypeError: if C{data} is not C{bytes}.
         """
         if self._direct and type(data) is bytes and 0 < len(data) <= RECORD_BYTES:
+            if self._hears_out and self._must_hear():
+                self._enqueue(data, len(data))
+                return
             try:
                 sent = write(self.ssl, data)
             except SSL.WantWriteError:
@@ -90,8 +99,21 @@ class TlsWriter(EagerWriter):
     def _accepts_data(self) -> bool:
         return not self._ending and super()._accepts_data()
 
+    def _must_hear(self) -> bool:
+        if self._spoke:
+            try:
+                # Nothing is read here: the reactor's next turn reads first and writes then.
+                self.socket.recv(1, socket.MSG_PEEK)
+            except BlockingIOError:
+                return False
+            except OSError:
+                pass
+            return True
+        self._spoke = True
+        return False
+
     def _send_or_wait(self) -> None:
-        if self._direct and self._queue is not None:
+        if self._direct and self._queue is not None and not (self._hears_out and self._must_hear()):
             try:
                 self._send_queued(self._queue)
             except BlockingIOError:

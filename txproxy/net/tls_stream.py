@@ -126,6 +126,7 @@ class TlsConnection(TlsWriter, EagerConnection):
             return self._stopped_by(self._trouble)
         data, trouble = read(self.ssl)
         if data:
+            self._spoke = False
             if self._first_read is not None:
                 first_read, self._first_read = self._first_read, None
                 first_read(self.ssl)  # type: ignore[arg-type]

@@ -230,6 +230,10 @@ class ServerTls:
         entry = self._find("" if raw is None else raw.decode("latin-1"), self._now())
         if entry is None:
             _raise_quietly(_UnknownName())
+        if connection.get_app_data() is None:
+            # OpenSSL asks the front context again when the client says hello twice (HelloRetryRequest), though the
+            # connection refers to another one by then and the front one may have been replaced.
+            connection.set_app_data(connection.get_context())
         connection.set_context(entry.value.context)
 
     def _choose_protocol(self, _connection: SSL.Connection, offered: list[bytes]) -> bytes:
