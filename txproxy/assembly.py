@@ -144,9 +144,7 @@ def assemble(
             sites[listener.name] = SecureSite(site_settings, router, tools, sections[listener.tls].tls)
         else:
             sites[listener.name] = Site(site_settings, router, tools)
-    return Assembled(
-        config, sites, clusters, rosters, routes, sections, deadlines, counters, gate, access_log, ending
-    )
+    return Assembled(config, sites, clusters, rosters, routes, sections, deadlines, counters, gate, access_log, ending)
 
 
 def _access_log(config: Config, clocks: Clocks, counters: Counters) -> AccessLog | None:

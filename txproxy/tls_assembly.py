@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from OpenSSL import SSL
 from twisted.internet.threads import deferToThreadPool
 
 from txproxy.config.model import Config, TlsSettings
@@ -65,7 +66,7 @@ def _make_section(name: str, settings: TlsSettings, tools: KeeperTools, clocks: 
     try:
         tls = ServerTls(server_settings(name, settings), clocks.wall, clocks.monotonic)
         tls.certificates_changed(pairs, keeper.client_ca)
-    except ValueError as error:
+    except (ValueError, SSL.Error) as error:
         place = Problem("configuration", 0, f"tls.{name}", f"OpenSSL refuses it: {error}")
         raise ConfigError((place,)) from None
     return TlsSection(tls, keeper)

@@ -11,6 +11,7 @@ from txproxy.errors import ProxyError
 from txproxy.net.tls_failure import TlsFailure, TlsFault
 from txproxy.observe.log import Logger
 from txproxy.policy.deadlines import NEVER
+from txproxy.tls.identity import NotAccepted
 
 log = Logger()
 
@@ -19,28 +20,28 @@ class Handshake(Protocol):
     """Waits for a client to complete its handshake.
 
     :param site: the listener that it belongs to.
+    :param peer: address of the peer.
     """
 
     transport: Any
-    peer: str
-    """Address of the peer."""
 
     exchange = None
     """There is none before the handshake is complete."""
 
-    def __init__(self, site: Any) -> None:
+    def __init__(self, site: Any, peer: str) -> None:
         self.site = site
+        self.peer = peer
         self.deadline = NEVER
         self.look_at = NEVER
         self._why = ""
         """Why we ended it, if we did."""
+        self._refusal = ""
 
     # What Twisted calls.
 
     def connectionMade(self) -> None:
         """Begin to wait."""
         site = self.site
-        self.peer = site.peer_of(self.transport)
         site.opened(self)
         self.deadline = site.clock() + site.settings.tls_handshake_timeout_s
         site.deadlines.watch(self)
@@ -53,13 +54,23 @@ class Handshake(Protocol):
         if site.draining:
             self._end("shutdown")
             return
-        facts = site.tls.facts_of(self.transport.ssl)
+        try:
+            facts = site.tls.facts_of(self.transport.ssl)
+        except NotAccepted as error:
+            self._refusal = str(error)
+            self._end(TlsFault.PEER.value)
+            return
+        except Exception:
+            site.log_bug(Failure())
+            self._refusal = "what it agreed on cannot be read"
+            self._end(TlsFault.OURS.value)
+            return
         counts = site.tools.counters.tls
         counts.handshakes += 1
         counts.resumed += facts.resumed
         connection = site.make_connection(facts)
         site.handed_over(self, connection)
-        connection.take_over(self.transport, facts, site.router_for(facts))
+        connection.take_over(self.transport, facts, site.router_for(facts), self.peer)
 
     def dataReceived(self, data: bytes) -> None:
         """Nothing is said before the handshake is complete."""
@@ -73,6 +84,8 @@ class Handshake(Protocol):
         error = reason.value
         if self._why == "timeout":
             self._failed(self._why, "was not complete in time")
+        elif self._why:
+            self._failed(self._why, self._refusal)
         elif isinstance(error, TlsFailure):
             self._failed(error.fault.value, error.words)
         else:

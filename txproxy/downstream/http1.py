@@ -66,24 +66,25 @@ class Http1Connection(ClosingConnection):
         self._begin_to_serve()
         self.site.opened(self)
 
-    def take_over(self, transport: Any, tls: TlsFacts, router: Any) -> None:
+    def take_over(self, transport: Any, tls: TlsFacts, router: Any, peer: str = "") -> None:
         """Serve a client whose handshake another protocol has seen through; the site counts the connection already.
 
         :param transport: of the connection; from now on this is its protocol.
         :param router: sends the exchanges of this connection on.
+        :param peer: address of its peer, if that is known already.
         """
         self.tls = tls
         self.router = router
         self.transport = transport
         self.connected = 1
         transport.protocol = self
-        self._begin_to_serve()
+        self._begin_to_serve(peer)
 
-    def _begin_to_serve(self) -> None:
+    def _begin_to_serve(self, peer: str = "") -> None:
         """Take part in flow control, and wait for the first request."""
         transport = self.transport
         self.valve = Valve(transport)
-        self.hop = hop = self.site.hop_of(transport, self.tls)
+        self.hop = hop = self.site.hop_of(transport, self.tls, peer)
         self.peer = hop.peer.decode("latin-1")
         transport.registerProducer(self, True)
         self._expect(self.settings.keepalive_timeout_s)

@@ -31,7 +31,7 @@ class SecureSite(Site):
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """Return the protocol of a new connection, or None to close it: its peer has too many."""
-        return None if self.has_too_many(addr) else Handshake(self)
+        return None if self.has_too_many(addr) else Handshake(self, peer_address(addr))
 
     def make_connection(self, facts: TlsFacts) -> Http1Connection:
         """Return the protocol for a connection whose handshake is complete."""
@@ -47,7 +47,3 @@ class SecureSite(Site):
         """Let a connection stand for another in what is counted."""
         self.connections.discard(handshake)
         self.connections.add(connection)
-
-    def peer_of(self, transport: Any) -> str:
-        """Return the address of a connection's peer."""
-        return peer_address(transport.getPeer())

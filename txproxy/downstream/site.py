@@ -158,12 +158,13 @@ class Site(Factory):
         self.tools.counters.refused_per_ip += 1
         return True
 
-    def hop_of(self, transport: Any, tls: TlsFacts | None = None) -> Hop:
+    def hop_of(self, transport: Any, tls: TlsFacts | None = None, peer: str = "") -> Hop:
         """Return what a connection adds to each of its requests.
 
         :param tls: what its handshake has settled; None if it is not encrypted.
+        :param peer: address of its peer, if that is known already.
         """
-        peer = peer_address(transport.getPeer())
+        peer = peer or peer_address(transport.getPeer())
         port = 0 if peer == UNIX_PEER else self._port_of(transport)
         trusted = peer in self._trusted
         scheme, identity = (self.settings.scheme, ()) if tls is None else (b"https", tls.identity)

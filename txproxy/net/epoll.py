@@ -117,7 +117,10 @@ class DirectEPollReactor(EPollReactor):
         return failure
 
     def _disconnect(self, selectable: Any, why: Any, in_read: bool) -> None:
-        log.callWithLogger(selectable, self._disconnectSelectable, selectable, why, in_read)
+        try:
+            self._disconnectSelectable(selectable, why, in_read)
+        except BaseException:
+            self._log_failure(selectable)
 
 
 def install() -> DirectEPollReactor:

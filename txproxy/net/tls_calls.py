@@ -48,7 +48,7 @@ def public_calls() -> Calls:
             except SSL.WantReadError:
                 break
             except SSL.Error as error:
-                return b"".join(pieces), error
+                return b"".join(pieces), error.with_traceback(None)
             if len(pieces[-1]) < RECORD_BYTES:
                 break
         return b"".join(pieces), None

@@ -37,6 +37,7 @@ class TlsConnection(TlsWriter, EagerConnection):
     another in its place by setting C{protocol}.
 
     @ivar bytes_seen: whether the peer has sent anything at all.
+    @ivar _handshake_writes: the handshake waits until something can be sent.
     @ivar _paused: reading was paused by the protocol.
     @ivar _read_wants_write: C{SSL_read} waits until something can be sent (its answer to a KeyUpdate).
     @ivar _left_inside: there may be something to be read that no event of the socket tells of.
@@ -45,9 +46,9 @@ class TlsConnection(TlsWriter, EagerConnection):
     @ivar _first_read: called with the SSL connection at the first content.
     """
 
-    reactor: Any
     bytes_seen = False
 
+    _handshake_writes = False
     _paused = False
     _read_wants_write = False
     _left_inside = False
@@ -70,18 +71,22 @@ class TlsConnection(TlsWriter, EagerConnection):
         try:
             connection.do_handshake()
         except SSL.WantReadError:
-            self.reactor.removeWriter(self)
+            if self._handshake_writes:
+                self._handshake_writes = False
+                self.reactor.removeWriter(self)
             self.reactor.addReader(self)
             return None
         except SSL.WantWriteError:
             # What else the peer sends is no reason to wake up before that.
+            self._handshake_writes = True
             self.reactor.removeReader(self)
             self.reactor.addWriter(self)
             return None
         except SSL.Error as error:
             clear_errors()
             return self._handshake_failed(connection, error)
-        self.reactor.removeWriter(self)
+        if self._handshake_writes:
+            self.reactor.removeWriter(self)
         return self._handshake_succeeded(connection)
 
     def _peer_spoke(self) -> bool:
@@ -170,9 +175,8 @@ class TlsConnection(TlsWriter, EagerConnection):
             return self._shake_hands()
         if self._read_wants_write:
             self._read_wants_write = False
-            if not self._paused and not self.disconnecting:
+            if self._reads():
                 self.startReading()
-                self._read_soon()
         return super().doWrite()
 
     def pauseProducing(self) -> None:
@@ -263,7 +267,6 @@ class TlsConnection(TlsWriter, EagerConnection):
         if self._close_received and self._queue is None and self._ready and not self._aborting:
             self._send_close()
         self._let_go()
-        self._first_read = None
         super().connectionLost(reason)
 
     def _let_go(self) -> None:

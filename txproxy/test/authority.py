@@ -79,6 +79,7 @@ class Authority:
         key: str = "ec",
         more: Sequence[x509.ExtensionType] = (),
         common_name: str = "a server",
+        subject: x509.Name | None = None,
     ) -> Identity:
         """Return a new certificate.
 
@@ -87,10 +88,11 @@ class Authority:
         :param begins_in_days: when it begins to hold; a year before its end if omitted.
         :param key: ``ec``, ``p192``, ``ed25519``, ``rsa``, or ``rsa`` with a number of bits, as ``rsa1024``.
         :param more: further extensions.
+        :param subject: in place of one with the common name alone.
         """
         own = _make_key(key)
         beginning = None if begins_in_days is None else _in_days(begins_in_days)
-        builder = _begun(_name(common_name), own, _in_days(ends_in_days), beginning)
+        builder = _begun(subject or _name(common_name), own, _in_days(ends_in_days), beginning)
         if names:
             more = (x509.SubjectAlternativeName(list(map(_general_name, names))), *more)
         for extension in more:

@@ -29,8 +29,8 @@ NO_STAPLE = Staple(b"", 0.0)
 def read_staple(name: str, data: bytes, leaf: x509.Certificate, now: float) -> tuple[Staple, list[Complaint]]:
     """Return the reply in a file, and what is wrong with it.
 
-    One that is merely too old, or says that the certificate is revoked, is left out with a warning: whoever serves
-    the site is better off without it, and whoever fetches it will bring the next one.
+    Whatever that is, it is left out with a warning and the certificate is served without it: whoever fetches it will
+    bring the next one.
 
     :param name: of the file, for messages.
     :param leaf: the certificate that it must be about.
@@ -40,34 +40,37 @@ def read_staple(name: str, data: bytes, leaf: x509.Certificate, now: float) -> t
         reply = ocsp.load_der_ocsp_response(data)
     except Exception:  # ValueError and others.
         hint = "openssl base64 -d takes it out of PEM" if b"-----BEGIN" in data else "it must be in DER"
-        return NO_STAPLE, [Complaint("ocsp", f"{quoted(name)} is not an OCSP reply ({hint})")]
+        return NO_STAPLE, [left_out(f"{quoted(name)} is not an OCSP reply ({hint})")]
     if reply.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
         word = reply.response_status.name.lower().replace("_", " ")
-        return NO_STAPLE, [Complaint("ocsp", f"the OCSP reply in {quoted(name)} is a refusal: {word} (fetch it anew)")]
+        return NO_STAPLE, [left_out(f"the OCSP reply in {quoted(name)} is a refusal: {word} (fetch it anew)")]
     try:
         mine = next((each for each in reply.responses if each.serial_number == leaf.serial_number), None)
         if mine is None:
             text = f"the OCSP reply in {quoted(name)} is about another certificate (fetch it anew)"
-            return NO_STAPLE, [Complaint("ocsp", text)]
+            return NO_STAPLE, [left_out(text)]
         until = _timestamp(mine.next_update_utc, leaf.not_valid_after_utc)
         doubts = list(_doubts(name, mine, until, now))
     except Exception as error:  # ValueError and others: parts are read when they are asked for.
-        return NO_STAPLE, [Complaint("ocsp", f"the OCSP reply in {quoted(name)} is damaged: {first_line(error)}")]
+        return NO_STAPLE, [left_out(f"the OCSP reply in {quoted(name)} is damaged: {first_line(error)}")]
     return (NO_STAPLE if doubts else Staple(data, until)), doubts
+
+
+def left_out(text: str) -> Complaint:
+    """Return the warning about a reply that cannot be used."""
+    return Complaint("ocsp", text, is_warning=True)
 
 
 def _doubts(name: str, reply: ocsp.OCSPSingleResponse, until: float, now: float) -> Iterator[Complaint]:
     text = f"the OCSP reply in {quoted(name)}"
     if reply.certificate_status is not ocsp.OCSPCertStatus.GOOD:
         word = reply.certificate_status.name.lower()
-        yield Complaint("ocsp", f"{text} says that the certificate is {word}; it is left out", is_warning=True)
+        yield left_out(f"{text} says that the certificate is {word}; it is left out")
     if now > until:
-        yield Complaint(
-            "ocsp", f"{text} is too old since {shown_time(until)} and is left out (fetch it anew)", is_warning=True
-        )
+        yield left_out(f"{text} is too old since {shown_time(until)} and is left out (fetch it anew)")
     begins_at = reply.this_update_utc.timestamp()
     if now < begins_at:
-        yield Complaint("ocsp", f"{text} begins to hold on {shown_time(begins_at)} and is left out", is_warning=True)
+        yield left_out(f"{text} begins to hold on {shown_time(begins_at)} and is left out")
 
 
 def _timestamp(moment: datetime | None, otherwise: datetime) -> float:

@@ -9,6 +9,7 @@ from txproxy.config.model import Certificate
 from txproxy.config.problems import Finding, KeyPath, Remark, format_path, quoted
 from txproxy.config.support import Raw, matches
 from txproxy.tls.certificates import CertificateError, Inspection, Pair, Purpose, inspect_pair, load_authorities
+from txproxy.tls.profile import problem_of_ciphers
 
 _AUTHORITIES = ("tls.*.client_ca", "cluster.*.tls.ca")
 
@@ -24,7 +25,7 @@ def check_certificates(raw: Raw, now: float | None = None) -> list[Finding | Rem
 
 
 def check_trusted_files(raw: Raw, now: float | None = None) -> list[Finding | Remark]:
-    """Return what is wrong with authorities, and with the certificates that are shown to backends.
+    """Return what is wrong with authorities, with the certificates that are shown to backends, and with ciphers.
 
     Without these the proxy does not start, while of certificates for clients one may fail and the others serve.
 
@@ -32,7 +33,7 @@ def check_trusted_files(raw: Raw, now: float | None = None) -> list[Finding | Re
     :param now: in seconds since 1970; the present if None.
     """
     now = time.time() if now is None else now
-    return [*_authorities(raw, now), *_client_pairs(raw, now)]
+    return [*_authorities(raw, now), *_client_pairs(raw, now), *_ciphers(raw)]
 
 
 def _sections(raw: Raw, now: float) -> Iterator[Finding | Remark]:
@@ -61,6 +62,13 @@ def _authorities(raw: Raw, now: float) -> Iterator[Finding | Remark]:
                 yield Finding(path, error.text)
             else:
                 yield from (Remark(path, warning) for warning in found.warnings)
+
+
+def _ciphers(raw: Raw) -> Iterator[Finding]:
+    for path, ciphers in matches(raw, "tls.*.ciphers"):
+        problem = problem_of_ciphers(ciphers) if isinstance(ciphers, str) and ciphers else ""
+        if problem:
+            yield Finding(path, f"{quoted(str(ciphers))}: {problem}")
 
 
 def _client_pairs(raw: Raw, now: float) -> Iterator[Finding | Remark]:

@@ -65,5 +65,17 @@ class Profile(NamedTuple):
         context.set_timeout(max(1, int(min(self.ticket_lifetime_s, _WEEK_S))))
 
 
+def problem_of_ciphers(ciphers: str) -> str:
+    """Return what is wrong with a list of ciphers in OpenSSL's syntax, or an empty text."""
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    try:
+        context.set_cipher_list(ciphers.encode("ascii"))
+    except (SSL.Error, ValueError):
+        return "OpenSSL knows none of these ciphers"
+    known = SSL.Connection(context, None).get_cipher_list()
+    unsafe = [cipher for cipher in known if "NULL" in cipher or cipher.startswith(("ADH", "AECDH"))]
+    return f"{unsafe[0]} does not protect anything (leave it out)" if unsafe else ""
+
+
 _WEEK_S = 7 * 86400
 """RFC 8446 section 4.6.1: no ticket lives longer."""

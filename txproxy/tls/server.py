@@ -77,7 +77,7 @@ class ServerTls:
         self._clock = clock
         nothing: CertificateIndex[_Chosen] = CertificateIndex(())
         self._client_ca = b""
-        self._authorities: list[x509.Certificate] = []
+        self._authorities: list[tuple[x509.Certificate, crypto.X509]] = []
         self._made: dict[tuple[int, ...], tuple[Sequence[Pair], SSL.Context]] = {}
         """Contexts by the identities of their pairs, which are kept with them: a pair that stays keeps its context."""
         self._find = nothing.find
@@ -119,9 +119,12 @@ class ServerTls:
         self._made = {key: value for key, value in self._made.items() if id(value[1]) in kept}
 
     def facts_of(self, connection: SSL.Connection) -> TlsFacts:
-        """Return what a complete handshake has agreed on."""
+        """Return what a complete handshake has agreed on.
+
+        :raises NotAccepted: if the client's certificate will not do after all.
+        """
         name = connection.get_servername()
-        subject, fingerprint, verified = client_identity(connection, self.settings.client_auth)
+        subject, fingerprint, verified = client_identity(connection, self.settings.client_auth, self._now())
         return TlsFacts(
             version=connection.get_protocol_version_name(),
             cipher=connection.get_cipher_name() or "",
@@ -146,7 +149,8 @@ class ServerTls:
         return None if entry is None else entry.value.slot
 
     def _trust(self, client_ca: bytes) -> None:
-        self._authorities = x509.load_pem_x509_certificates(client_ca) if client_ca else []
+        authorities = x509.load_pem_x509_certificates(client_ca) if client_ca else []
+        self._authorities = [(each, crypto.X509.from_cryptography(each)) for each in authorities]
         self._client_ca = client_ca
         self._made = {}
 
@@ -169,8 +173,8 @@ class ServerTls:
         if self._authorities:
             store = context.get_cert_store()
             assert store is not None
-            for authority in self._authorities:
-                store.add_cert(crypto.X509.from_cryptography(authority))
+            for authority, loaded in self._authorities:
+                store.add_cert(loaded)
                 context.add_client_ca(authority)
         # Sessions of another section, whose clients may have had less to prove, are not to be resumed here.
         context.set_session_id(sha256(settings.name.encode() + b"\0" + self._client_ca).digest())

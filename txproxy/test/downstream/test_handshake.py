@@ -14,6 +14,7 @@ from txproxy.test.talk import GET, OK, TalkCase, request
 from txproxy.test.upstream.observing import logged
 from txproxy.testing import Peer
 from txproxy.testing.transport import FakeTransport
+from txproxy.tls.identity import NotAccepted
 
 
 class FakeTls:
@@ -22,10 +23,13 @@ class FakeTls:
     has_choice = True
 
     def __init__(self) -> None:
+        self.error: Exception | None = None
         self.facts = TlsFacts("TLSv1.3", "TLS_AES_128_GCM_SHA256", "a.example", "http/1.1")
 
     def facts_of(self, connection: object) -> TlsFacts:
         """Return what the handshake has agreed on."""
+        if self.error is not None:
+            raise self.error
         return self.facts
 
     def guard_for(self, server_name: str) -> Any:
@@ -158,6 +162,25 @@ class FailedTests(HandshakeCase):
         self.assertTrue(client.transport.was_aborted)
         self.assertFailed("timeout")
         self.assertIn("was not complete in time", lines[0])
+
+    def test_notAccepted(self) -> None:
+        """A client that will not do after all is refused before it can ask for anything."""
+        self.tls.error = NotAccepted("the certificate has expired")
+        client = self.connects()
+        with logged() as lines:
+            self.completes(client)
+        self.assertTrue(client.transport.was_aborted)
+        self.assertFailed("peer")
+        self.assertIn("failed by peer: the certificate has expired", lines[0])
+
+    def test_bug(self) -> None:
+        """Whatever else is wrong with a handshake is ours, and ends one connection."""
+        self.tls.error = KeyError("cipher")
+        client = self.connects()
+        self.completes(client)
+        self.assertTrue(client.transport.was_aborted)
+        self.assertFailed("ours")
+        self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
 
     def test_perAddress(self) -> None:
         """Handshakes count for max_connections_per_ip."""

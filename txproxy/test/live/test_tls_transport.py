@@ -229,7 +229,7 @@ def test_echo_of_16_mib_to_a_slow_reader(loop: TlsLoop) -> None:
     loop.sockets.append(skt)
     # Before it connects: else the kernel makes segments of what is too long for the window, and each waits 0.2 s.
     skt.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
-    skt.connect(("127.0.0.1", loop.serve(SlowEcho)))
+    skt.connect(("127.0.0.1", loop.serve(SlowEcho, buffer_bytes=65536)))
     peer = Peer(skt).shake_hands()
     assert echoed(peer, sent) == hashlib.sha256(sent).digest()
     assert SlowEcho.pauses > 0

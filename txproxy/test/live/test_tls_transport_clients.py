@@ -149,6 +149,7 @@ def test_failed_handshakes(loop: TlsLoop, act: Callable[[socket.socket], object]
 def test_reset_in_the_handshake(loop: TlsLoop) -> None:
     """A reset fails the attempt, as the network's fault."""
     dialled = Dialled(loop)
+    assert dialled.socket.recv(1) == b"\x16"
     Peer(dialled.socket).reset()
     assert dialled.failure()[0] == TlsFault.NETWORK
 

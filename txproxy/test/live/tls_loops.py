@@ -30,8 +30,8 @@ class TlsLoop(Loop):
         self.sockets: list[socket.socket] = []
         self.server_tls = ServerTls(identity(), (b"http/1.1",))
 
-    def serve(self, protocol: Callable[[], Any], backlog: int = 50) -> int:
-        """Serve a protocol over TLS on a free port; return the port's number."""
+    def serve(self, protocol: Callable[[], Any], backlog: int = 50, buffer_bytes: int = 0) -> int:
+        """Serve a protocol over TLS on a free port, with so much buffer in the kernel; return the port's number."""
         factory = Factory()
         factory.noisy = False
         factory.buildProtocol = lambda addr: protocol()  # type: ignore[method-assign]
@@ -42,6 +42,9 @@ class TlsLoop(Loop):
             # What listenSSL does, but for the clock, for which that takes the global reactor.
             wrapped = TLSMemoryBIOFactory(self.server_tls, False, factory, self.reactor)
             port = self.call(self.reactor.listenTCP, 0, wrapped, backlog, "127.0.0.1")
+        if buffer_bytes:
+            # Inherited by the connections that it accepts.
+            port.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_bytes)
         return int(self.call(port.getHost).port)
 
     def connect(self, port: int) -> socket.socket:

@@ -64,8 +64,12 @@ class HandshakeTests(SynchronousTestCase):
         wire = Wire()
         wire.transport.registerProducer(RecordingProducer(), True)
         wire.transport.unregisterProducer()
+        with self.assertRaises(SSL.WantReadError):
+            wire.client.do_handshake()
+        wire.deliver()
         wire.transport.write(b"x")
-        self.assertEqual(wire.transport.queued_bytes, 1)
+        with self.assertRaises(SSL.WantReadError):
+            wire.ssl.bio_read(1)  # No answer to the client's hello from within write.
         wire.shake_hands()
         wire.reactor.turns()
         self.assertEqual(wire.heard(), b"x")
@@ -220,22 +224,36 @@ class WritingTests(SynchronousTestCase):
         """Up to TLS 1.2 a write may have to wait for bytes of the peer; it goes out when they have come."""
         wire = Wire(version=SSL.TLS1_2_VERSION).shake_hands()
         wire.ssl.renegotiate()
-        wire.transport.write(b"before ")  # Asks the client to begin.
-        wire.collect()
-        for _ in range(2):
-            with self.assertRaises(SSL.WantReadError):
-                wire.client.recv(100) if wire.client.pending() else wire.client.do_handshake()
-            wire.deliver()
-            wire.reactor.turn()
+        wire.transport.write(b"before ")  # Asks the client to begin, too.
+        self.assertEqual(wire.heard(), b"before ")
+        wire.deliver()
+        wire.reactor.turn()
         wire.transport.write(b"in the middle")
-        self.assertEqual((wire.transport.queued_bytes, wire.reactor.writers), (13, set()))
+        wire.transport.write(b", and behind")
+        self.assertEqual((wire.transport.queued_bytes, wire.reactor.writers), (25, set()))
+        self.assertEqual(wire.heard(), b"")
+        wire.deliver()
         wire.reactor.turns()
-        heard = b""
-        for _ in range(5):
+        self.assertEqual((wire.heard(), wire.transport.queued_bytes), (b"in the middle, and behind", 0))
+        wire.say(b"fine")
+        self.assertEqual(wire.protocol.received, b"fine")
+
+    def test_queuesInARenegotiation(self) -> None:
+        """What is queued when a renegotiation begins waits for the peer without the socket being watched for room."""
+        wire = Wire(version=SSL.TLS1_2_VERSION).shake_hands()
+        wire.ssl.renegotiate()
+        wire.transport.write(b"x")
+        self.assertEqual(wire.heard(), b"x")
+        wire.transport.write(b"y" * 200000)
+        heard = wire.heard()
+        wire.deliver()
+        wire.reactor.turn()
+        self.assertEqual((wire.transport.queued_bytes > 0, wire.reactor.writers), (True, set()))
+        for _ in range(3):
             heard += wire.heard()
             wire.deliver()
-            wire.reactor.turns(3)
-        self.assertEqual((heard, wire.transport.queued_bytes), (b"before in the middle", 0))
+            wire.reactor.turns()
+        self.assertEqual(heard + wire.heard(), b"y" * 200000)
 
 
 class EndingTests(SynchronousTestCase):
@@ -285,6 +303,40 @@ class EndingTests(SynchronousTestCase):
         self.wire.reactor.turns()
         self.assertEqual((self.wire.heard(), self.wire.is_closed), (b"x" * 300000, True))
         self.assertEqual((self.lost(), self.protocol.received), ([ConnectionDone], b""))
+
+    def test_producersFinishFirst(self) -> None:
+        """Our alert comes after what a paused producer has still to write."""
+        producer = RecordingProducer()
+        self.transport.registerProducer(producer, True)
+        self.transport.write(b"x" * 300000)
+        self.transport.loseConnection()
+        self.wire.reactor.turns()
+        self.assertEqual((producer.asked, self.lost()), (["pause", "resume"], []))
+        self.transport.write(b"last")
+        self.transport.unregisterProducer()
+        self.wire.reactor.turns()
+        self.assertEqual((self.wire.heard(), self.wire.is_closed), (b"x" * 300000 + b"last", True))
+        self.assertEqual(self.lost(), [ConnectionDone])
+
+    def test_closeAlertThatWaits(self) -> None:
+        """If the kernel does not take our alert, it is sent later, and nothing is written in between."""
+        refused: list[int] = []
+        shutdown = self.wire.ssl.shutdown
+
+        def refuse_twice() -> bool:
+            if len(refused) < 2:
+                refused.append(1)
+                raise SSL.WantWriteError
+            return shutdown()
+
+        self.wire.ssl.shutdown = refuse_twice  # type: ignore[method-assign]
+        self.transport.loseConnection()
+        self.wire.reactor.turn()
+        self.transport.write(b"too late")
+        self.transport.writeSequence([b"too late" * 10000])
+        self.assertEqual((self.lost(), self.wire.heard()), ([], b""))
+        self.wire.reactor.turns()
+        self.assertEqual((self.lost(), self.wire.heard(), self.wire.is_closed), ([ConnectionDone], b"", True))
 
     def test_aborting(self) -> None:
         """abortConnection drops what is queued and sends no alert."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -39,8 +40,8 @@ class Wire:
         context.set_max_proto_version(version)
         self.reactor = FakeReactor()
         self.socket: Any = FakeSocket()
-        self.protocol = HandshakeProtocol() if protocol is None else protocol
-        self.transport: Any = tls.Server(self.socket, self.protocol, ("10.9.8.7", 4321), None, 5, self.reactor)
+        self.protocol: Any = HandshakeProtocol() if protocol is None else protocol
+        self.transport: Any = tls.Server(self.socket, self.protocol, ("10.9.8.7", 4321), None, 5, self.reactor)  # type: ignore[arg-type]
         self.ssl = SSL.Connection(context, None)
         self.transport.secure(self.ssl)
         self.client = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
@@ -52,10 +53,8 @@ class Wire:
     def shake_hands(self) -> Wire:
         """Complete the handshake."""
         for _ in range(4):
-            try:
+            with suppress(SSL.WantReadError):
                 self.client.do_handshake()
-            except SSL.WantReadError:
-                pass
             self.deliver()
             self.reactor.turn()
             self.collect()
@@ -65,7 +64,8 @@ class Wire:
     def deliver(self, *limits: int) -> None:
         """Take what the client has sent to the transport; C{limits}: so many bytes of it only."""
         sent = _all_of(self.client)
-        self.ssl.bio_write(sent[: limits[0]] if limits else sent) if sent else None
+        if sent:
+            self.ssl.bio_write(sent[: limits[0]] if limits else sent)
 
     def collect(self) -> None:
         """Take what the transport has sent to the client."""

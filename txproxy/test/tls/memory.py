@@ -41,10 +41,7 @@ class Pipe:
     def shake_hands(self) -> Pipe:
         """Do as much of the handshake as can be done, and read the tickets that follow it."""
         for _ in range(10):
-            self.client_error = self._step(self.client, self.client_error)
-            self._move(self.client, self.server)
-            self.server_error = self._step(self.server, self.server_error)
-            self._move(self.server, self.client)
+            self.step()
         if self.is_complete:
             self.server.send(b"!")
             self._move(self.server, self.client)
@@ -52,6 +49,13 @@ class Pipe:
             # OpenSSL gives up the session of a connection that is let go without a close.
             self.client.set_shutdown(SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN)
         return self
+
+    def step(self) -> None:
+        """Have each side say once what it has to say."""
+        self.client_error = self._step(self.client, self.client_error)
+        self._move(self.client, self.server)
+        self.server_error = self._step(self.server, self.server_error)
+        self._move(self.server, self.client)
 
     @property
     def is_complete(self) -> bool:

@@ -167,7 +167,7 @@ class LoadPairTests(PairCase):
             key=str(self.files.folder / "none.key"),
             ocsp=self.files.write("a.ocsp", b"x"),
         )
-        self.assertEqual([line.partition(":")[0] for line in self.says(certificate)], ["key", "chain", "ocsp"])
+        self.assertEqual([line.partition(":")[0] for line in self.says(certificate)], ["key", "chain", "warning"])
 
 
 class NameTests(PairCase):
@@ -444,7 +444,8 @@ class FileTests(PairCase):
         ):
             for key in ("chain", "key", "ocsp"):
                 certificate = good.model_copy(update={key: name})
-                self.assertEqual(self.says(certificate), [f"{key}: {expected}"])
+                warned = "warning: " if key == "ocsp" else ""
+                self.assertEqual(self.says(certificate), [f"{warned}{key}: {expected}"])
             error = self.assertRaises(CertificateError, load_authorities, name, self.now)
             self.assertEqual((error.key, self.files.without_folder(error.text)), ("", expected))
 
@@ -464,7 +465,7 @@ class StapleTests(PairCase):
             self.assertLess(abs(pair.staple_until - until), 60)
 
     def test_unusable(self) -> None:
-        """A file that holds something else is an error."""
+        """A file that holds something else is left out too: the certificate itself is sound."""
         refusal = ocsp.OCSPResponseBuilder.build_unsuccessful(ocsp.OCSPResponseStatus.TRY_LATER)
         for data, expected in (
             (b"hello", '"a.ocsp" is not an OCSP reply (it must be in DER)'),
@@ -479,7 +480,8 @@ class StapleTests(PairCase):
             ),
             (b"\x30" * 70000, '"a.ocsp" has more than 64 KiB (is it the right file?)'),
         ):
-            self.assertEqual(self.says_of_staple(data), [f"ocsp: {expected}"])
+            self.assertEqual(self.says_of_staple(data), [f"warning: ocsp: {expected}"])
+            self.assertEqual(load_pair(self.files.pair(GOOD, staple=data), self.now).staple, b"")
 
     def test_leftOut(self) -> None:
         """One that clients would not accept is left out, and the certificate served without it."""

@@ -73,7 +73,7 @@ class CheckCertificatesTests(FindingsCase):
                 'tls.bad.certificates[1].chain: the certificate in "b.pem" expired on TIME (renew it)',
                 'tls.bad.certificates[2].key: the key in "b.key" is not that of the certificate in "a.pem" '
                 "(were both replaced?)",
-                'tls.bad.certificates[2].ocsp: "ca.pem" is not an OCSP reply (openssl base64 -d takes it out of PEM)',
+                'warning: tls.bad.certificates[2].ocsp: "ca.pem" is not an OCSP reply (openssl base64 -d takes it out of PEM)',
             ],
         )
         self.assertEqual(check_trusted_files(raw), [])

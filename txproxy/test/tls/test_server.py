@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from txproxy.config.model import Certificate
 from txproxy.test.authority import Authority, Identity
 from txproxy.test.tls.memory import Pipe
 from txproxy.tls.certificates import Pair, load_pair
+from txproxy.tls.identity import NotAccepted
 from txproxy.tls.openssl import set_groups
 from txproxy.tls.profile import Profile
 from txproxy.tls.server import ServerSettings, ServerTls
@@ -310,6 +312,19 @@ class SessionTests(ServerCase):
             self.ticks += 100
             self.assertFalse(self.resumed(server, session, context))
 
+    def test_helloTwice(self) -> None:
+        """A client that has to say hello again may do so although the ticket keys were replaced in between."""
+        server = self.server(profile=Profile(ticket_lifetime_s=100))
+        context = client()
+        set_groups(context, "secp521r1", "X25519")
+        pipe = Pipe(server.getContext(), context, b"a.test")
+        pipe.step()
+        self.assertFalse(pipe.is_complete)
+        self.ticks += 100
+        server.getContext()
+        gc.collect()
+        self.assertTrue(pipe.shake_hands().is_complete)
+
     def test_off(self) -> None:
         """``tickets = false``: never."""
         for context in (client(highest=SSL.TLS1_2_VERSION), client(SSL.TLS1_3_VERSION)):
@@ -379,9 +394,33 @@ class ClientTests(ServerCase):
             self.assertIsInstance(refused.server_error, SSL.Error)
 
     def test_subject(self) -> None:
-        """Whatever stands in a subject, it is one field value of printable ASCII."""
-        from txproxy.tls.identity import _field_value
+        """Whatever stands in a subject, it is one field value of printable ASCII, or none."""
+        for attributes, expected in (
+            ([(NameOID.COMMON_NAME, "Jürgen\r\nX-Admin: 1, b")], rb"CN=J\C3\BCrgen\0D\0AX-Admin: 1\, b"),
+            ([(NameOID.ORGANIZATIONAL_UNIT_NAME, f"{number:060}") for number in range(100)], b""),
+        ):
+            subject = x509.Name([x509.NameAttribute(*attribute) for attribute in attributes])
+            server = self.server(client_ca=self.clients.certificate, client_auth="required")
+            identity = self.clients.identity("c", subject=subject)
+            facts = server.facts_of(self.shake(server, context=self.showing(identity)).server)
+            self.assertEqual((facts.client_subject, facts.client_verify), (expected, b"SUCCESS"))
 
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Jürgen\r\nX-Admin: 1, b")])
-        self.assertEqual(_field_value(name.rfc4514_string()), rb"CN=J\C3\BCrgen\0D\0AX-Admin: 1\, b")
-        self.assertEqual(_field_value("CN=" + "x" * 5000), b"")
+    def test_unreadable(self) -> None:
+        """A subject that cannot be read is left out; OpenSSL has verified the certificate."""
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a", _ASN1Type.T61String)])
+        server = self.server(client_ca=self.clients.certificate, client_auth="required")
+        identity = self.clients.identity("c", subject=subject)
+        facts = server.facts_of(self.shake(server, context=self.showing(identity)).server)
+        self.assertEqual(facts.client_verify, b"SUCCESS")
+
+    def test_expired(self) -> None:
+        """A session does not go on when the client's certificate has expired meanwhile."""
+        for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+            server = self.server(client_ca=self.clients.certificate, client_auth="optional")
+            shown = self.showing(self.clients.identity("c", ends_in_days=0.1), version)
+            session = self.shake(server, context=shown).client.get_session()
+            again = self.shake(server, context=shown, session=session)
+            self.assertTrue(server.facts_of(again.server).resumed)
+            self.now += DAY_S / 2
+            self.assertRaises(NotAccepted, server.facts_of, again.server)
+            self.now -= DAY_S / 2
