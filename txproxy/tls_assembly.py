@@ -83,7 +83,8 @@ def server_settings(name: str, settings: TlsSettings) -> ServerSettings:
         settings.ticket_lifetime_s,
     )
     offered = tuple(protocol for name in settings.alpn for protocol in _SERVED.get(name, ()))
-    return ServerSettings(name, profile, settings.strict_sni, settings.client_auth, offered)
+    has_choice = len(settings.certificates) > 1
+    return ServerSettings(name, profile, settings.strict_sni, settings.client_auth, has_choice, offered)
 
 
 def expiry_lines(sections: Mapping[str, TlsSection]) -> Iterable[str]:

@@ -54,8 +54,9 @@ class Handshake(Protocol):
         if site.draining:
             self._end("shutdown")
             return
+        transport = self.transport
         try:
-            facts = site.tls.facts_of(self.transport.ssl)
+            facts = site.tls.facts_of(transport.ssl)
         except NotAccepted as error:
             self._refusal = str(error)
             self._end(TlsFault.PEER.value)
@@ -70,7 +71,7 @@ class Handshake(Protocol):
         counts.resumed += facts.resumed
         connection = site.make_connection(facts)
         site.handed_over(self, connection)
-        connection.take_over(self.transport, facts, site.router_for(facts), self.peer)
+        connection.take_over(transport, facts, site.router_for(transport.ssl), self.peer)
 
     def dataReceived(self, data: bytes) -> None:
         """Nothing is said before the handshake is complete."""

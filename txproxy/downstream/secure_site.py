@@ -37,11 +37,14 @@ class SecureSite(Site):
         """Return the protocol for a connection whose handshake is complete."""
         return Http1Connection(self)
 
-    def router_for(self, facts: TlsFacts) -> Any:
-        """Return the router of one connection: it refuses hosts that have another certificate."""
-        if not self.tls.has_choice:
+    def router_for(self, connection: Any) -> Any:
+        """Return the router of one connection: it refuses hosts that have another certificate.
+
+        :param connection: the one of OpenSSL.
+        """
+        if not self.tls.settings.has_choice:
             return self.router
-        return HostGuard(self.router, self.tls.guard_for(facts.server_name))
+        return HostGuard(self.router, self.tls.guard_for(connection))
 
     def handed_over(self, handshake: Handshake, connection: Any) -> None:
         """Let a connection stand for another in what is counted."""

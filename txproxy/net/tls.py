@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from txproxy.net import tcp, unix
 from txproxy.net.addresses import ip_address, plain_sockaddr
 from txproxy.net.interfaces import IClientTls, IServerTls
+from txproxy.net.tls_calls import take_turns
 from txproxy.net.tls_failure import TlsFailure, TlsFault, cut, failure_of
 from txproxy.net.tls_stream import TlsConnection
 
@@ -38,6 +39,7 @@ class Accepted(TlsConnection):
         @param connection: on the socket of this transport.
         """
         connection.set_accept_state()
+        take_turns(connection)
         self.ssl = connection
 
     def _handshake_failed(self, connection: SSL.Connection, error: SSL.Error) -> TlsFailure:

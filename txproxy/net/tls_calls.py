@@ -33,6 +33,9 @@ class Calls(NamedTuple):
     """Given a connection and content that is not empty, returns how much of it was taken: one record, or less.
     Raises C{SSL.Error}. After C{SSL.WantWriteError} and C{SSL.WantReadError} the next call must be given at least as
     much, beginning with the same bytes."""
+    take_turns: Callable[[Any], None]
+    """Has a connection come back from each record that holds no content, so that a peer who sends nothing but
+    KeyUpdates holds nobody else up: without that, OpenSSL reads on for as long as there are any."""
     clear_errors: Callable[[], None]
     """Empties this thread's queue of errors: what one connection leaves there is taken for an error of the next."""
 
@@ -56,10 +59,13 @@ def public_calls() -> Calls:
     def write(connection: SSL.Connection, data: bytes | memoryview) -> int:
         return connection.send(data)
 
+    def take_turns(connection: SSL.Connection) -> None:
+        pass  # There is no public method.
+
     def clear_errors() -> None:
         pass  # Whatever pyOpenSSL raises, it has taken from the queue.
 
-    return Calls(read, write, clear_errors)
+    return Calls(read, write, take_turns, clear_errors)
 
 
 def direct_calls() -> Calls:
@@ -72,6 +78,7 @@ def direct_calls() -> Calls:
     ffi: Any = _util.ffi
     ssl_read, ssl_write = _util.lib.SSL_read, _util.lib.SSL_write
     clear_errors = _util.lib.ERR_clear_error
+    clear_mode, auto_retry = _util.lib.SSL_clear_mode, _util.lib.SSL_MODE_AUTO_RETRY
     raise_error = SSL.Connection._raise_ssl_error
     from_buffer = ffi.from_buffer
     # Taken out while it is used: OpenSSL runs without the interpreter's lock, and a process may have several reactors.
@@ -123,7 +130,10 @@ def direct_calls() -> Calls:
             raise AssertionError(f"SSL_write returned {length} without an error")
         return int(length)
 
-    return Calls(read, write, clear_errors)
+    def take_turns(connection: Any) -> None:
+        clear_mode(connection._ssl, auto_retry)
+
+    return Calls(read, write, take_turns, clear_errors)
 
 
 def best_calls() -> Calls:
@@ -134,4 +144,4 @@ def best_calls() -> Calls:
         return public_calls()
 
 
-read, write, clear_errors = best_calls()
+read, write, take_turns, clear_errors = best_calls()

@@ -11,7 +11,15 @@ from txproxy.wire.fields import UNDERSCORE
 class TlsCounters:
     """Numbers about TLS towards clients since the start."""
 
-    __slots__ = ("failed_reloads", "failures", "handshakes", "refused_pairs", "reloads", "resumed")
+    __slots__ = (
+        "expiry_warnings",
+        "failed_reloads",
+        "failures",
+        "handshakes",
+        "refused_pairs",
+        "reloads",
+        "resumed",
+    )
 
     def __init__(self) -> None:
         self.handshakes = 0
@@ -26,11 +34,17 @@ class TlsCounters:
         """How often a changed certificate was refused, and the one before it kept."""
         self.refused_pairs = 0
         """Certificates that were refused at the start."""
+        self.expiry_warnings = 0
+        """How often it was said that a certificate ends soon, or has ended."""
 
     def summary(self) -> str:
         """Return one line for the end of a run."""
         failed = ", ".join(f"{cause} {count}" for cause, count in self.failures.most_common())
-        return f"{self.handshakes} TLS handshakes, {self.resumed} of them resumed; failed: {failed or 'none'}"
+        return (
+            f"{self.handshakes} TLS handshakes, {self.resumed} of them resumed; failed: {failed or 'none'}; "
+            f"certificates: {self.refused_pairs} refused, {self.reloads} reloads, "
+            f"{self.failed_reloads} refused when they changed, {self.expiry_warnings} expiry warnings"
+        )
 
 
 class Counters:

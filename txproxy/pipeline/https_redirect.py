@@ -59,4 +59,4 @@ class HttpsRedirect:
 def _came_by_https(request: RequestHead) -> bool:
     """Return whether a proxy in front says that its client spoke https: a redirect would go round in a circle."""
     # Where several proxies have added theirs the client's is the first.
-    return split_list(request.known.get(b"x-forwarded-proto", b""))[:1] == [b"https"]
+    return split_list(request.known.get(b"x-forwarded-proto", b"").lower())[:1] == [b"https"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import LoopingCall
@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 
 from txproxy.config.model import Certificate, TlsSettings
 from txproxy.config.problems import ConfigError, Problem, quoted
+from txproxy.observe.counters import TlsCounters
 from txproxy.observe.log import Logger
 from txproxy.tls.certificate_expiry import Reminders, shown_span
 from txproxy.tls.certificate_files import Stamp, is_settled
@@ -33,28 +34,6 @@ _PAUSE_S = 0.0005
 _NEVER = float("inf")
 
 
-class Counts(Protocol):
-    """What is counted; see ``observe.counters.TlsCounters``."""
-
-    reloads: int
-    failed_reloads: int
-    refused_pairs: int
-
-
-class CertificateCounts:
-    """Counts for whoever has no counters of the proxy."""
-
-    __slots__ = ("failed_reloads", "refused_pairs", "reloads")
-
-    def __init__(self) -> None:
-        self.reloads = 0
-        """How often certificates were replaced while serving."""
-        self.failed_reloads = 0
-        """How often a changed certificate was refused, and the one before it kept."""
-        self.refused_pairs = 0
-        """Certificates that were refused at the start."""
-
-
 class KeeperTools(NamedTuple):
     """Where a keeper has time and threads from."""
 
@@ -64,7 +43,7 @@ class KeeperTools(NamedTuple):
     """Seconds since 1970."""
     in_thread: Callable[[Callable[[], LookedAt]], Deferred[LookedAt]]
     """Calls a function elsewhere, as ``deferToThread`` does."""
-    counts: Counts
+    counts: TlsCounters
     pause: Callable[[], None] = lambda: time.sleep(_PAUSE_S)
     """Waits a moment in a thread."""
 
@@ -358,6 +337,7 @@ class Keeper:
         elif what == "soon":
             left = shown_span(pair.not_after - now)
             self._log.warn(f"{whose} expires in {left}, on {shown_time(pair.not_after)}")
+        self._tools.counts.expiry_warnings += bool(what)
         return bool(what)
 
     def _warn(self, warnings: tuple[str, ...]) -> None:

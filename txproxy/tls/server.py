@@ -42,6 +42,8 @@ class ServerSettings(NamedTuple):
     strict_sni: bool = False
     client_auth: str = "none"
     """``none``, ``optional`` or ``required``."""
+    has_choice: bool = True
+    """Whether the section names several certificates."""
     alpn: tuple[bytes, ...] = (b"http/1.1",)
     """Protocols that are served, the preferred one first; none: clients' offers are not looked at."""
 
@@ -52,6 +54,14 @@ class _Chosen(NamedTuple):
     context: SSL.Context
     slot: str
     """The same for certificates that stand in for each other."""
+
+
+class _Begun(NamedTuple):
+    """What a connection keeps of the beginning of its handshake."""
+
+    front: SSL.Context
+    slot: str
+    """Of its certificate."""
 
 
 class _UnknownName(Exception):
@@ -81,8 +91,6 @@ class ServerTls:
         self._made: dict[tuple[int, ...], tuple[Sequence[Pair], SSL.Context]] = {}
         """Contexts by the identities of their pairs, which are kept with them: a pair that stays keeps its context."""
         self._find = nothing.find
-        self.has_choice = False
-        """Whether there are certificates for different names."""
         self._front = self._make_front()
         self._front_ends_at = clock() + settings.profile.ticket_lifetime_s
 
@@ -114,7 +122,6 @@ class ServerTls:
         self._front = front
         # As in HAProxy, strictness excludes clients that send no name, too.
         self._find = index.find_named if self.settings.strict_sni else index.find
-        self.has_choice = len({entry.value.slot for entry in entries}) > 1
         kept = {id(entry.value.context) for entry in entries}
         self._made = {key: value for key, value in self._made.items() if id(value[1]) in kept}
 
@@ -136,17 +143,15 @@ class ServerTls:
             client_verify=verified,
         )
 
-    def guard_for(self, server_name: str) -> Callable[[bytes], bool]:
-        """Return a function that tells whether a host has the certificate that a connection for a name was given.
+    def guard_for(self, connection: SSL.Connection) -> Callable[[bytes], bool]:
+        """Return a function that tells whether a host has no other certificate than a connection was given."""
+        mine = connection.get_app_data().slot
 
-        :param server_name: that the client asked for; empty if it named none.
-        """
-        mine = self._slot_of(server_name)
-        return lambda host: self._slot_of(host.decode("latin-1")) == mine
+        def is_ours(host: bytes) -> bool:
+            entry = self._find(host.decode("latin-1"), self._now())
+            return entry is None or entry.value.slot == mine
 
-    def _slot_of(self, name: str) -> str | None:
-        entry = self._find(name, self._now())
-        return None if entry is None else entry.value.slot
+        return is_ours
 
     def _trust(self, client_ca: bytes) -> None:
         authorities = x509.load_pem_x509_certificates(client_ca) if client_ca else []
@@ -231,13 +236,15 @@ class ServerTls:
 
     def _name_received(self, connection: SSL.Connection) -> None:
         raw = connection.get_servername()
-        entry = self._find("" if raw is None else raw.decode("latin-1"), self._now())
+        name = _local_address(connection) if raw is None else raw.decode("latin-1")
+        entry = self._find(name, self._now())
         if entry is None:
             _raise_quietly(_UnknownName())
-        if connection.get_app_data() is None:
-            # OpenSSL asks the front context again when the client says hello twice (HelloRetryRequest), though the
-            # connection refers to another one by then and the front one may have been replaced.
-            connection.set_app_data(connection.get_context())
+        # OpenSSL asks the front context again when the client says hello twice (HelloRetryRequest), though the
+        # connection refers to another one by then and the front one may have been replaced.
+        begun = connection.get_app_data()
+        front = connection.get_context() if begun is None else begun.front
+        connection.set_app_data(_Begun(front, entry.value.slot))
         connection.set_context(entry.value.context)
 
     def _choose_protocol(self, _connection: SSL.Connection, offered: list[bytes]) -> bytes:
@@ -253,6 +260,15 @@ class ServerTls:
         serial = None if sent is None else sent.get_serial_number()
         pair = next((pair for pair in group if pair.chain[0].serial_number == serial), None)
         return pair.staple if pair is not None and self._now() < pair.staple_until else b""
+
+
+def _local_address(connection: SSL.Connection) -> str:
+    """Return the address that a client has connected to: names of addresses are not sent (RFC 6066 section 3)."""
+    try:
+        address = connection.getsockname()
+    except (AttributeError, OSError):
+        return ""  # There is no socket, or it is gone.
+    return str(address[0]) if isinstance(address, tuple) else ""
 
 
 def _use_chain(context: SSL.Context, pair: Pair) -> None:
@@ -277,7 +293,10 @@ def _raise_quietly(error: Exception) -> NoReturn:
         sys.excepthook = before
 
     sys.excepthook = take
-    raise error
+    try:
+        raise error
+    finally:
+        del error  # It would stay in a cycle with its traceback, which refers to the connection.
 
 
 def _words(error: Exception) -> str:

@@ -15,14 +15,14 @@ from txproxy.test.upstream.observing import logged
 from txproxy.testing import Peer
 from txproxy.testing.transport import FakeTransport
 from txproxy.tls.identity import NotAccepted
+from txproxy.tls.server import ServerSettings
 
 
 class FakeTls:
     """Stands for the certificates of a listener: those of a.example and the default have one, b.example another."""
 
-    has_choice = True
-
     def __init__(self) -> None:
+        self.settings = ServerSettings("main")
         self.error: Exception | None = None
         self.facts = TlsFacts("TLSv1.3", "TLS_AES_128_GCM_SHA256", "a.example", "http/1.1")
 
@@ -32,9 +32,9 @@ class FakeTls:
             raise self.error
         return self.facts
 
-    def guard_for(self, server_name: str) -> Any:
+    def guard_for(self, connection: object) -> Any:
         """Return who tells whether a host has the same certificate."""
-        return lambda host: (host == b"b.example") == (server_name == "b.example")
+        return lambda host: host != b"b.example"
 
 
 class HandshakeCase(TalkCase):
@@ -120,7 +120,7 @@ class CompletedTests(HandshakeCase):
 
     def test_oneCertificate(self) -> None:
         """Where there is only one certificate no host is misdirected."""
-        self.tls.has_choice = False
+        self.tls.settings = self.tls.settings._replace(has_choice=False)
         client = self.connects()
         self.completes(client)
         client.says(request(host=b"b.example"))

@@ -105,6 +105,20 @@ class PublicCallsTests(CallsMixin, SynchronousTestCase):
     calls = public_calls()
 
 
+class TurnTests(SynchronousTestCase):
+    """A record without content is a turn of its own, so that endless ones hold nobody up."""
+
+    def test_turns(self) -> None:
+        """The two session tickets that a server sends take a turn each; what stands behind them comes then."""
+        for takes_turns, turns in ((True, [b"", b"", b"hello"]), (False, [b"hello"])):
+            wire = Wire().shake_hands()
+            if takes_turns:
+                tls_calls.take_turns(wire.client)
+            wire.ssl.send(b"hello")
+            wire.collect()
+            self.assertEqual([tls_calls.read(wire.client)[0] for _ in turns], turns)
+
+
 class DirectCallsTests(CallsMixin, SynchronousTestCase):
     """The promises hold without the detour as well."""
 

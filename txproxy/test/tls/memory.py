@@ -74,7 +74,7 @@ class Pipe:
         try:
             connection.do_handshake()
         except SSL.Error as error:
-            return error
+            return error.with_traceback(None)
         return None
 
     def _move(self, source: SSL.Connection, target: SSL.Connection) -> None:

@@ -15,12 +15,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txproxy.config.model import Certificate, TlsSettings
 from txproxy.config.problems import ConfigError
+from txproxy.observe.counters import TlsCounters
 from txproxy.test.authority import Authority
 from txproxy.test.tls.pair_files import PairFiles
 from txproxy.tls.certificate_files import FileStamp, is_settled
 from txproxy.tls.certificate_look import LookedAt, SeenAuthorities, SeenPair, look
 from txproxy.tls.certificates import Pair
-from txproxy.tls.keeper import CertificateCounts, Keeper, KeeperTools
+from txproxy.tls.keeper import Keeper, KeeperTools
 
 AUTHORITY = Authority()
 DAY_S = 86400.0
@@ -66,7 +67,7 @@ class KeeperCase(SynchronousTestCase):
         # So far ahead no file is so new that it is read again for that reason alone.
         self.began_at = time.time() + 1000
         self.thread = Thread()
-        self.counts = CertificateCounts()
+        self.counts = TlsCounters()
         self.served: list[tuple[tuple[Pair, ...], bytes]] = []
         self.refusal: Exception | None = None
         self.lines: list[str] = []

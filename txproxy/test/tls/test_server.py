@@ -1,84 +1,20 @@
-"""TLS towards clients, without sockets: who gets which certificate, what is agreed on, which sessions go on."""
+"""TLS towards clients, without sockets: who gets which certificate, what is agreed on."""
 
 from __future__ import annotations
 
 import gc
-import os
+import weakref
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
-from twisted.trial.unittest import SynchronousTestCase
 
-from txproxy.config.model import Certificate
-from txproxy.test.authority import Authority, Identity
+from txproxy.test.authority import Authority
 from txproxy.test.tls.memory import Pipe
-from txproxy.tls.certificates import Pair, load_pair
-from txproxy.tls.identity import NotAccepted
+from txproxy.test.tls.server_case import DAY_S, ServerCase, client
 from txproxy.tls.openssl import set_groups
 from txproxy.tls.profile import Profile
-from txproxy.tls.server import ServerSettings, ServerTls
-
-DAY_S = 86400.0
-
-
-class ServerCase(SynchronousTestCase):
-    """Makes servers; ``now`` is the wall clock and ``ticks`` the monotonic one."""
-
-    def setUp(self) -> None:
-        """Begin now."""
-        import time
-
-        self.now = time.time()
-        self.ticks = 0.0
-        self.authority = Authority()
-
-    def pair(self, *names: str, identity: Identity | None = None, **more: Any) -> Pair:
-        """Return a new certificate for names, as it is read from files."""
-        identity = identity or self.authority.identity(*names, **more)
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        chain, key = folder / "chain.pem", folder / "key.pem"
-        chain.write_bytes(identity.certificate)
-        key.write_bytes(identity.key)
-        os.chmod(key, 0o600)
-        return load_pair(Certificate(chain=str(chain), key=str(key)), self.now)
-
-    def server(self, *pairs: Pair, client_ca: bytes = b"", **settings: Any) -> ServerTls:
-        """Return a server with certificates."""
-        settings.setdefault("name", "main")
-        made = ServerTls(ServerSettings(**settings), lambda: self.now, lambda: self.ticks)
-        made.certificates_changed(pairs or (self.pair("a.test"),), client_ca)
-        return made
-
-    def shake(self, server: ServerTls, name: str | None = None, **more: Any) -> Pipe:
-        """Return what came of a handshake."""
-        return Pipe(server.getContext(), name=None if name is None else name.encode(), **more).shake_hands()
-
-    def shown(self, server: ServerTls, name: str | None, **more: Any) -> list[str]:
-        """Return the names of the certificate that a client is shown; none if the handshake failed."""
-        pipe = self.shake(server, name, **more)
-        if not pipe.is_complete:
-            return []
-        certificate = pipe.client.get_peer_certificate(as_cryptography=True)
-        assert certificate is not None
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        return names.get_values_for_type(x509.DNSName)
-
-
-def client(lowest: int = SSL.TLS1_2_VERSION, highest: int = SSL.TLS1_3_VERSION, ciphers: bytes = b"") -> SSL.Context:
-    """Return a client's context that speaks some versions only."""
-    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-    context.set_min_proto_version(lowest)
-    context.set_max_proto_version(highest)
-    if ciphers:
-        context.set_cipher_list(ciphers)
-    return context
+from txproxy.tls.server import ServerTls
 
 
 class CertificateTests(ServerCase):
@@ -179,15 +115,49 @@ class CertificateTests(ServerCase):
 
     def test_guard(self) -> None:
         """A host is another connection's if it has another certificate, whatever was replaced meanwhile."""
-        server = self.server(self.pair("a.test", "aa.test"), self.pair("b.test"))
-        self.assertTrue(server.has_choice)
-        guard = server.guard_for("a.test")
-        self.assertTrue(guard(b"aa.test"))
-        self.assertTrue(guard(b"unknown.test"), "it has the default, as a.test")
+        pairs = self.pair("a.test", "aa.test"), self.pair("b.test")
+        server = self.server(*pairs)
+
+        def passed(name: str | None) -> list[bytes]:
+            guard = server.guard_for(self.shake(server, name).server)
+            server.certificates_changed((replace(pairs[0]), replace(pairs[1])))
+            return [host for host in (b"a.test", b"aa.test", b"b.test", b"unknown.test") if guard(host)]
+
+        self.assertEqual(passed("a.test"), [b"a.test", b"aa.test", b"unknown.test"])
+        self.assertEqual(passed(None), [b"a.test", b"aa.test", b"unknown.test"])
+        self.assertEqual(passed("b.test"), [b"b.test"])
+
+    def test_guardWhenStrict(self) -> None:
+        """A host that has no certificate at all has no other one either."""
+        server = self.server(self.pair("a.test"), self.pair("b.test"), strict_sni=True)
+        guard = server.guard_for(self.shake(server, "a.test").server)
+        self.assertTrue(guard(b"unknown.test"))
         self.assertFalse(guard(b"b.test"))
-        self.assertFalse(server.guard_for("")(b"b.test"))
-        self.assertFalse(server.guard_for("b.test")(b"unknown.test"))
-        self.assertFalse(self.server(self.pair("a.test")).has_choice)
+
+    def test_address(self) -> None:
+        """Who connects to an address, which is not sent as a name, gets the certificate for that address."""
+        server = self.server(self.pair("a.test"), self.pair("10.0.0.1", "x.test"))
+        pipe = Pipe(server.getContext())
+        pipe.server.getsockname = lambda: ("10.0.0.1", 443)  # type: ignore[attr-defined]
+        certificate = pipe.shake_hands().client.get_peer_certificate(as_cryptography=True)
+        assert certificate is not None
+        self.assertIn("x.test", str(certificate.extensions))
+        self.assertTrue(server.guard_for(pipe.server)(b"10.0.0.1"))
+
+    def test_refusalsLeaveNothing(self) -> None:
+        """A refused connection is gone without the garbage collector."""
+        server = self.server(strict_sni=True, alpn=(b"http/1.1",))
+        for name, alpn in ((b"b.test", ()), (b"a.test", [b"imap"])):
+            pipe = Pipe(server.getContext(), name=name, alpn=alpn).shake_hands()
+            self.assertFalse(pipe.is_complete)
+            gone = weakref.ref(pipe.server)
+            gc.collect()
+            gc.disable()
+            try:
+                del pipe
+                self.assertIsNone(gone())
+            finally:
+                gc.enable()
 
 
 class AgreementTests(ServerCase):
@@ -290,137 +260,3 @@ class AgreementTests(ServerCase):
             ("TLSv1.3", "TLS_AES_128_GCM_SHA256", "a.test", "http/1.1", False, b""),
         )
         self.assertEqual(self.server().facts_of(self.shake(self.server()).server).server_name, "")
-
-
-class SessionTests(ServerCase):
-    """T3: sessions go on by ticket."""
-
-    def resumed(self, server: ServerTls, session: SSL.Session | None, context: SSL.Context) -> bool:
-        """Return whether a session goes on; the handshake succeeds either way."""
-        pipe = self.shake(server, "a.test", context=context, session=session)
-        self.assertTrue(pipe.is_complete, pipe.client_error)
-        return server.facts_of(pipe.server).resumed
-
-    def test_resumed(self) -> None:
-        """After a reload of certificates too; not after the keys were replaced, and that is no error."""
-        for context in (client(highest=SSL.TLS1_2_VERSION), client(SSL.TLS1_3_VERSION)):
-            server = self.server(profile=Profile(ticket_lifetime_s=100))
-            session = self.shake(server, "a.test", context=context).client.get_session()
-            self.assertTrue(self.resumed(server, session, context))
-            server.certificates_changed((self.pair("a.test"),))
-            self.assertTrue(self.resumed(server, session, context))
-            self.ticks += 100
-            self.assertFalse(self.resumed(server, session, context))
-
-    def test_helloTwice(self) -> None:
-        """A client that has to say hello again may do so although the ticket keys were replaced in between."""
-        server = self.server(profile=Profile(ticket_lifetime_s=100))
-        context = client()
-        set_groups(context, "secp521r1", "X25519")
-        pipe = Pipe(server.getContext(), context, b"a.test")
-        pipe.step()
-        self.assertFalse(pipe.is_complete)
-        self.ticks += 100
-        server.getContext()
-        gc.collect()
-        self.assertTrue(pipe.shake_hands().is_complete)
-
-    def test_off(self) -> None:
-        """``tickets = false``: never."""
-        for context in (client(highest=SSL.TLS1_2_VERSION), client(SSL.TLS1_3_VERSION)):
-            server = self.server(profile=Profile(tickets=False))
-            session = self.shake(server, "a.test", context=context).client.get_session()
-            self.assertFalse(self.resumed(server, session, context))
-
-    def test_otherSection(self) -> None:
-        """A session of one section says nothing to another, which may ask more of its clients."""
-        for context in (client(highest=SSL.TLS1_2_VERSION), client(SSL.TLS1_3_VERSION)):
-            pair = self.pair("a.test")
-            first, second = self.server(pair, name="first"), self.server(pair, name="second")
-            session = self.shake(first, "a.test", context=context).client.get_session()
-            self.assertFalse(self.resumed(second, session, context))
-
-
-class ClientTests(ServerCase):
-    """T4: who the client is."""
-
-    def setUp(self) -> None:
-        """Make an authority of clients."""
-        super().setUp()
-        self.clients = Authority("Clients")
-
-    def showing(self, identity: Identity | None, version: int = SSL.TLS1_3_VERSION) -> SSL.Context:
-        """Return the context of a client with a certificate."""
-        context = client(version, version)
-        if identity is not None:
-            context.use_certificate(identity.leaf)
-            key = load_pem_private_key(identity.key, None)
-            assert isinstance(key, EllipticCurvePrivateKey)
-            context.use_privatekey(key)
-        return context
-
-    def test_required(self) -> None:
-        """No certificate, or one of another authority, or one that has expired, fails the handshake."""
-        server = self.server(client_ca=self.clients.certificate, client_auth="required")
-        self.assertIsInstance(self.shake(server, context=self.showing(None)).server_error, SSL.Error)
-        for wrong in (Authority("Clients").identity("c"), self.clients.identity("c", ends_in_days=-1)):
-            self.assertIsInstance(self.shake(server, context=self.showing(wrong)).server_error, SSL.Error)
-        pipe = self.shake(server, context=self.showing(self.clients.identity("c")))
-        facts = server.facts_of(pipe.server)
-        self.assertEqual(facts.client_verify, b"SUCCESS")
-        self.assertEqual(facts.client_subject, b"CN=a server")
-        self.assertEqual(len(facts.client_fingerprint), 64)
-
-    def test_optional(self) -> None:
-        """No certificate passes, unverified; a bad one does not."""
-        server = self.server(client_ca=self.clients.certificate, client_auth="optional")
-        facts = server.facts_of(self.shake(server, context=self.showing(None)).server)
-        self.assertEqual((facts.client_verify, facts.client_subject, facts.client_fingerprint), (b"NONE", b"", b""))
-        wrong = self.shake(server, context=self.showing(Authority("Others").identity("c")))
-        self.assertIsInstance(wrong.server_error, SSL.Error)
-
-    def test_resumed(self) -> None:
-        """A session remembers who the client is, as long as the authorities of clients stay the same."""
-        for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
-            pair = self.pair("a.test")
-            server = self.server(pair, client_ca=self.clients.certificate, client_auth="required")
-            shown = self.showing(self.clients.identity("c"), version)
-            session = self.shake(server, context=shown).client.get_session()
-            again = self.shake(server, context=shown, session=session)
-            self.assertTrue(again.is_complete)
-            self.assertEqual(server.facts_of(again.server).client_subject, b"CN=a server")
-            server.certificates_changed((pair,), Authority("Others").certificate)
-            refused = self.shake(server, context=shown, session=session)
-            self.assertIsInstance(refused.server_error, SSL.Error)
-
-    def test_subject(self) -> None:
-        """Whatever stands in a subject, it is one field value of printable ASCII, or none."""
-        for attributes, expected in (
-            ([(NameOID.COMMON_NAME, "Jürgen\r\nX-Admin: 1, b")], rb"CN=J\C3\BCrgen\0D\0AX-Admin: 1\, b"),
-            ([(NameOID.ORGANIZATIONAL_UNIT_NAME, f"{number:060}") for number in range(100)], b""),
-        ):
-            subject = x509.Name([x509.NameAttribute(*attribute) for attribute in attributes])
-            server = self.server(client_ca=self.clients.certificate, client_auth="required")
-            identity = self.clients.identity("c", subject=subject)
-            facts = server.facts_of(self.shake(server, context=self.showing(identity)).server)
-            self.assertEqual((facts.client_subject, facts.client_verify), (expected, b"SUCCESS"))
-
-    def test_unreadable(self) -> None:
-        """A subject that cannot be read is left out; OpenSSL has verified the certificate."""
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a", _ASN1Type.T61String)])
-        server = self.server(client_ca=self.clients.certificate, client_auth="required")
-        identity = self.clients.identity("c", subject=subject)
-        facts = server.facts_of(self.shake(server, context=self.showing(identity)).server)
-        self.assertEqual(facts.client_verify, b"SUCCESS")
-
-    def test_expired(self) -> None:
-        """A session does not go on when the client's certificate has expired meanwhile."""
-        for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
-            server = self.server(client_ca=self.clients.certificate, client_auth="optional")
-            shown = self.showing(self.clients.identity("c", ends_in_days=0.1), version)
-            session = self.shake(server, context=shown).client.get_session()
-            again = self.shake(server, context=shown, session=session)
-            self.assertTrue(server.facts_of(again.server).resumed)
-            self.now += DAY_S / 2
-            self.assertRaises(NotAccepted, server.facts_of, again.server)
-            self.now -= DAY_S / 2
