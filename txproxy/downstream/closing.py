@@ -85,9 +85,10 @@ class ClosingConnection(ReplyingConnection):
 
     def _closing_takes_long(self) -> None:
         """The last bytes were not read in time, or the client does not close its side."""
-        if not self._queued():
+        if not self._queued() and not self.transport.disconnecting:
             # Not with a reset, which could still destroy what the client has not read.
             self.transport.loseConnection()
+            self._expect(_LINGER_S)
         elif self._reads_on():
             self._expect(self.settings.write_timeout_s)
         else:

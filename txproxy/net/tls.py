@@ -8,7 +8,6 @@ They are handed out by L{txproxy.net.reactor.SecureReactor}; nothing else needs 
 from __future__ import annotations
 
 import socket
-from contextlib import suppress
 from typing import Any
 
 from OpenSSL import SSL
@@ -26,8 +25,6 @@ from txproxy.net.tls_stream import TlsConnection
 
 _log = Logger()
 
-_DISCARD_BYTES = 65536
-
 
 class Accepted(TlsConnection):
     """The server's side of a connection; its protocol is connected before the handshake."""
@@ -44,9 +41,7 @@ class Accepted(TlsConnection):
 
     def _handshake_failed(self, connection: SSL.Connection, error: SSL.Error) -> TlsFailure:
         failure = failure_of(error, True)
-        # Closing with bytes unread would reset the connection and could destroy the alert that says what was wrong.
-        with suppress(OSError):
-            self.socket.recv(_DISCARD_BYTES)
+        self._discard_unread()  # Else the alert that says what was wrong could be destroyed.
         return failure
 
     def _handshake_succeeded(self, connection: SSL.Connection) -> Any:
@@ -73,6 +68,7 @@ class Connecting(TlsConnection):
         self._tune()
         try:
             self.ssl = self.connector.tls.connection(self.socket)
+            take_turns(self.ssl)
         except Exception as error:
             self.failIfNotConnected(_failure_of_ours(error))
             return

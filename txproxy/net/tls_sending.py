@@ -10,7 +10,7 @@ from typing import Any
 from OpenSSL import SSL
 
 from txproxy.net.sending import EagerWriter
-from txproxy.net.tls_calls import RECORD_BYTES, write
+from txproxy.net.tls_calls import RECORD_BYTES, clear_errors, write
 from txproxy.net.tls_failure import failure_of
 
 
@@ -210,6 +210,6 @@ class TlsWriter(EagerWriter):
             except SSL.WantWriteError:
                 return False
             except SSL.Error:
-                pass  # A peer that cannot be told has ended the connection itself.
+                clear_errors()  # A peer that cannot be told has ended the connection itself.
             self._close_sent = True
         return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from OpenSSL import SSL
@@ -22,6 +23,10 @@ from txproxy.net.tls_failure import TlsFailure, cut, failure_of
 from txproxy.net.tls_sending import TlsWriter
 
 _log = Logger()
+
+_DISCARD_BYTES = 65536
+_MOST_RECORDS_WITHOUT_CONTENT = 8
+"""Session tickets, of which a server sends two, and the like."""
 
 _SOMEHOW_OVER = (ConnectionDone, ConnectionLost, ConnectionFdescWentAway)
 """What a reactor says of a socket, which knows nothing of close alerts."""
@@ -147,7 +152,8 @@ class TlsConnection(TlsWriter, EagerConnection):
         return None
 
     def _reads(self) -> bool:
-        return bool(self.connected) and not (self._paused or self.disconnecting or self._aborting)
+        stopped = self._paused or self.disconnecting or self._aborting or self._close_received
+        return bool(self.connected) and not stopped
 
     def _stopped_by(self, trouble: SSL.Error) -> Any:
         if isinstance(trouble, SSL.WantWriteError):
@@ -227,14 +233,26 @@ class TlsConnection(TlsWriter, EagerConnection):
             return True
         clear_errors()
         try:
-            self.ssl.recv(1, socket.MSG_PEEK)  # type: ignore[union-attr]
-        except SSL.WantReadError:
-            return False
+            if not self._has_content():
+                return False
         except SSL.Error as error:
             clear_errors()
             self._trouble = error.with_traceback(None)
         self._read_soon()
         return True
+
+    def _has_content(self) -> bool:
+        for _ in range(_MOST_RECORDS_WITHOUT_CONTENT):
+            try:
+                self.ssl.recv(1, socket.MSG_PEEK)  # type: ignore[union-attr]
+                return True
+            except SSL.WantReadError:
+                # Each record without content is a turn of its own; is there another one?
+                try:
+                    self.socket.recv(1, socket.MSG_PEEK)
+                except OSError:
+                    return False
+        return True  # Nobody has so much to say for nothing.
 
     # The end.
 
@@ -266,8 +284,16 @@ class TlsConnection(TlsWriter, EagerConnection):
             reason = Failure(cut("the connection was lost", not self._ready))
         if self._close_received and self._queue is None and self._ready and not self._aborting:
             self._send_close()
+        if self._close_sent and not self._close_received:
+            self._discard_unread()
         self._let_go()
         super().connectionLost(reason)
+
+    def _discard_unread(self) -> None:
+        # The peer's close alert, for instance. Closing with bytes unread would reset the connection and destroy what
+        # the kernel has not sent yet.
+        with suppress(OSError, AttributeError):
+            self.socket.recv(_DISCARD_BYTES)
 
     def _let_go(self) -> None:
         connection, self.ssl = self.ssl, None

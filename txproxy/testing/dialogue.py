@@ -294,7 +294,7 @@ class Dialogue:
         return self.assembled.rosters["app"]
 
     def assert_clean(self) -> None:
-        """Stop checking backends, and check that nothing is under way and nothing is left behind by what was.
+        """Stop checking backends and certificates, and check that nothing is under way and nothing is left behind by what was.
 
         :raises AssertionError: if there is an exchange without an end, a connection that is leased or waited for, a
             producer on a closed transport, or a delayed call.
@@ -302,6 +302,8 @@ class Dialogue:
         self.advance(0.2)
         for roster in self.assembled.rosters.values():
             roster.pause()
+        for section in self.assembled.tls.values():
+            section.stop()
         left = [f"{each!r} has a producer" for each in self._transports if each.disconnected and each.producer]
         alive = {each.protocol for each in self._transports if not each.disconnected}
         for listener in self.assembled.sites.values():

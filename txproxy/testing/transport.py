@@ -45,6 +45,10 @@ class FakeTransport:
         self.disconnected = False
         self.was_aborted = False
         """The peer has seen a reset."""
+        self.bytes_seen = False
+        """Of TLS transports: the peer has sent something."""
+        self.ssl: Any = None
+        """Of TLS transports: what OpenSSL knows of the connection."""
         self._queue = bytearray()
         self._finish_wanted = False
         self._end_seen = False

@@ -7,7 +7,6 @@ import hashlib
 import random
 import ssl
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,21 +18,6 @@ from .helpers import ENVIRONMENT, MIB, TXPROXY, at_once
 from .peers import Backend, Client, ProxyProcess, never, unused_port
 from .tls_clusters import AUTHORITY, GOOD, STRANGER, VERSIONS, ask, clusters, logs, saved, seen
 from .tls_server import TlsPeer, TlsServer
-
-
-@pytest.fixture
-def ca(tmp_path: Path) -> str:
-    """The file of our authority."""
-    path = tmp_path / "ca.pem"
-    path.write_bytes(AUTHORITY.certificate)
-    return str(path)
-
-
-@pytest.fixture
-def stack() -> Iterator[contextlib.ExitStack]:
-    """Ends what a test has started."""
-    with contextlib.ExitStack() as stack:
-        yield stack
 
 
 def test_who_is_accepted(ca: str, stack: contextlib.ExitStack, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import socket
 import ssl
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +16,6 @@ from .peers import Client, PeerProxy, ProxyProcess, unused_port
 from .test_real_peers import needed
 from .tls_clusters import AUTHORITY, GOOD, VERSIONS, ask, clusters, saved, seen
 from .tls_server import TlsPeer, TlsServer
-
-
-@pytest.fixture
-def ca(tmp_path: Path) -> str:
-    """The file of our authority."""
-    path = tmp_path / "ca.pem"
-    path.write_bytes(AUTHORITY.certificate)
-    return str(path)
-
-
-@pytest.fixture
-def stack() -> Iterator[contextlib.ExitStack]:
-    """Ends what a test has started."""
-    with contextlib.ExitStack() as stack:
-        yield stack
 
 
 def test_sharing(ca: str, stack: contextlib.ExitStack, tmp_path: Path) -> None:

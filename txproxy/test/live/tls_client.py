@@ -38,6 +38,8 @@ def trusting(
     :param ciphers: of TLS 1.2.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # Early releases of Python 3.11 take an end without a close alert for a clean one.
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     if authorities:
         context.load_verify_locations(cadata=b"".join(authorities).decode())
     else:
