@@ -294,7 +294,7 @@ class Dialogue:
         return self.assembled.rosters["app"]
 
     def assert_clean(self) -> None:
-        """Stop checking backends and certificates, and check that nothing is under way and nothing is left behind by what was.
+        """Stop checking backends and certificates; check that nothing is under way and that nothing was left behind.
 
         :raises AssertionError: if there is an exchange without an end, a connection that is leased or waited for, a
             producer on a closed transport, or a delayed call.

@@ -200,7 +200,7 @@ class RefusedLateTests(TlsCase):
             transport.lose(REFUSED)
             return True
 
-        transport.ssl = object()  # type: ignore[attr-defined]
+        transport.ssl = object()
         transport.has_unread_or_closed = has_unread_or_closed  # type: ignore[method-assign]
         transport.connect(attempt.factory.buildProtocol(address))
         dialogue.settle()
