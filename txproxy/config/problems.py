@@ -116,7 +116,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def allowed(word: str, known: Sequence[str]) -> str:
     """Return the hint in brackets for a word that is none of the known: all of them, and the nearest one."""
     hint = did_you_mean(word, known)
-    return f"(allowed: {', '.join(known)}{'; ' + hint if hint else ''})"
+    listed = ", ".join(each if each.isprintable() else quoted(each) for each in known)
+    return f"(allowed: {listed}{'; ' + hint if hint else ''})"
 
 
 def quoted(text: str) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 
 from twisted.internet import tcp
 from twisted.internet._newtls import startTLS
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.error import ConnectionAborted
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -16,6 +18,8 @@ from txproxy.net.sending import EagerWriter
 
 READ_BYTES = 65536
 """At most so many bytes are read at a time."""
+
+_DONE = Failure(CONNECTION_DONE)
 
 _TLS_METHODS = ("write", "writeSequence", "registerProducer", "unregisterProducer")
 
@@ -98,7 +102,7 @@ class EagerConnection(EagerWriter, tcp.Connection):  # type: ignore[misc]
         if self._queue is not None or self.producer is not None or not self._send_close():
             self.startWriting()  # There is something to be sent after all; doWrite closes.
             return
-        self.connectionLost(Failure(CONNECTION_DONE))
+        self.connectionLost(_DONE)
 
     def _send_close(self) -> bool:
         """Return whether everything is sent that has to be sent before the socket is closed."""
@@ -124,11 +128,18 @@ class EagerConnection(EagerWriter, tcp.Connection):  # type: ignore[misc]
 
     def connectionLost(self, reason: Failure) -> None:
         """Close the socket and tell the protocol, once, whoever reports the loss."""
+        if not hasattr(self, "socket"):
+            return
         self._discard_queue()
         if self.TLS:
             for name in _TLS_METHODS:
                 self.__dict__.pop(name, None)
-        tcp.Connection.connectionLost(self, reason)
+        # As stock does, but for the question whether it was aborted, which C{Failure.check} answers slowly.
+        FileDescriptor.connectionLost(self, reason)
+        self._closeSocket(not isinstance(reason.value, ConnectionAborted))
+        protocol = self.protocol
+        del self.protocol, self.socket, self.fileno
+        protocol.connectionLost(reason)
 
     def logPrefix(self) -> str:
         """@return: a word for log lines about this connection; made when asked for, because it hardly ever is."""

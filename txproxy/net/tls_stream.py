@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from OpenSSL import SSL
@@ -292,8 +291,10 @@ class TlsConnection(TlsWriter, EagerConnection):
     def _discard_unread(self) -> None:
         # The peer's close alert, for instance. Closing with bytes unread would reset the connection and destroy what
         # the kernel has not sent yet.
-        with suppress(OSError, AttributeError):
+        try:  # noqa: SIM105 - it raises nearly always, and `suppress` would take longer than the call
             self.socket.recv(_DISCARD_BYTES)
+        except (OSError, AttributeError):
+            pass  # There is nothing, as nearly always; or there was another loss before this one.
 
     def _let_go(self) -> None:
         connection, self.ssl = self.ssl, None

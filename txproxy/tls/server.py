@@ -56,12 +56,23 @@ class _Chosen(NamedTuple):
     """The same for certificates that stand in for each other."""
 
 
-class _Begun(NamedTuple):
-    """What a connection keeps of the beginning of its handshake."""
+class _Begun:
+    """What a connection keeps of the beginning of its handshake.
 
-    front: SSL.Context
-    slot: str
-    """Of its certificate."""
+    :param front: the context that it began with.
+    """
+
+    __slots__ = ("alpn", "front", "name", "slot")
+
+    def __init__(self, front: SSL.Context) -> None:
+        # OpenSSL asks the front context again when the client says hello twice (HelloRetryRequest), though the
+        # connection refers to another one by then and the front one may have been replaced.
+        self.front = front
+        self.name = ""
+        """That the client asked for; empty if it named none."""
+        self.slot = ""
+        """Of its certificate."""
+        self.alpn = ""
 
 
 class _UnknownName(Exception):
@@ -130,13 +141,13 @@ class ServerTls:
 
         :raises NotAccepted: if the client's certificate will not do after all.
         """
-        name = connection.get_servername()
+        begun = connection.get_app_data()
         subject, fingerprint, verified = client_identity(connection, self.settings.client_auth, self._now())
         return TlsFacts(
             version=connection.get_protocol_version_name(),
             cipher=connection.get_cipher_name() or "",
-            server_name="" if name is None else name.decode("latin-1"),
-            alpn=connection.get_alpn_proto_negotiated().decode("latin-1"),
+            server_name=begun.name,
+            alpn=begun.alpn,
             resumed=was_resumed(connection),
             client_subject=subject,
             client_fingerprint=fingerprint,
@@ -235,21 +246,22 @@ class ServerTls:
     # What OpenSSL calls.
 
     def _name_received(self, connection: SSL.Connection) -> None:
+        begun = connection.get_app_data()
+        if begun is None:
+            begun = _Begun(connection.get_context())
+            connection.set_app_data(begun)
         raw = connection.get_servername()
-        name = _local_address(connection) if raw is None else raw.decode("latin-1")
-        entry = self._find(name, self._now())
+        begun.name = "" if raw is None else raw.decode("latin-1")
+        entry = self._find(begun.name or _local_address(connection), self._now())
         if entry is None:
             _raise_quietly(_UnknownName())
-        # OpenSSL asks the front context again when the client says hello twice (HelloRetryRequest), though the
-        # connection refers to another one by then and the front one may have been replaced.
-        begun = connection.get_app_data()
-        front = connection.get_context() if begun is None else begun.front
-        connection.set_app_data(_Begun(front, entry.value.slot))
+        begun.slot = entry.value.slot
         connection.set_context(entry.value.context)
 
-    def _choose_protocol(self, _connection: SSL.Connection, offered: list[bytes]) -> bytes:
+    def _choose_protocol(self, connection: SSL.Connection, offered: list[bytes]) -> bytes:
         for protocol in self.settings.alpn:
             if protocol in offered:
+                connection.get_app_data().alpn = protocol.decode("ascii")
                 return protocol
         # RFC 7301 section 3.2 wants an alert, which pyOpenSSL has sent only for an exception.
         raise _NoProtocol([("SSL routines", "", "no application protocol")])

@@ -363,6 +363,12 @@ values = st.recursive(
 class LoadDataProperties(SynchronousTestCase):
     """Whatever stands in a configuration, it is loaded or refused."""
 
+    def test_oddNamesStayOnTheirLine(self) -> None:
+        """A name with a line break in it, listed as what is allowed, does not break the message."""
+        tables = {"cluster": {"\n": {}}, "route": [{"name": "a", "cluster": "b"}]}
+        error = self.assertRaises(ConfigError, load_data, tables)
+        self.assertIn('there is no cluster "b" (allowed: "\\n")', str(error))
+
     @given(st.data())
     @settings(deadline=None, max_examples=200)
     def test_nothingButConfigErrorIsRaised(self, data: st.DataObject) -> None:
