@@ -204,6 +204,10 @@ class ConnectFailed(UpstreamError):
     sentence = "The backend cannot be reached."
 
 
+class TlsFailed(ConnectFailed):
+    """The backend speaks no TLS, or none that we speak, or does not accept who we are."""
+
+
 class ConnectTimeout(UpstreamError):
     """The backend did not accept the connection in time."""
 

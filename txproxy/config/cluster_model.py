@@ -123,7 +123,9 @@ class Pool(Section):
     )
     max_requests: Count = Field(default=1000, description="Requests after which a connection is not used again.")
     max_age_s: Seconds = Field(default=3600.0, description="Seconds after which a connection is not used again.")
-    connect_timeout_s: Seconds = Field(default=5.0, description="Seconds that connecting may take.")
+    connect_timeout_s: Seconds = Field(
+        default=5.0, description="Seconds that connecting may take, a TLS handshake included."
+    )
     queue: CountOrZero = Field(default=1024, description="Requests that may wait for a connection; 0: none waits.")
     queue_timeout_s: Seconds = Field(
         default=5.0, description="Seconds that a request waits for a connection; then 503."

@@ -50,7 +50,8 @@ class ProxySettings(Section):
     backlog: Count = Field(default=4096, description="Connections that the kernel queues until they are accepted.")
     trusted_proxies: Array[Network] = Field(
         default=(),
-        description="Addresses and networks of peers whose X-Forwarded-*, X-Request-Id and PROXY headers are believed.",
+        description="Addresses and networks of peers whose X-Forwarded-*, X-Request-Id, X-Client-Cert-* and PROXY "
+        "headers are believed.",
     )
     via_name: Token = Field(default="txproxy", description="Our name in Via (RFC 9110 section 7.6.3).")
     shutdown_timeout_s: Seconds = Field(
@@ -124,7 +125,9 @@ class Listener(Section):
         default=75.0, description="Seconds that a connection waits for its next request."
     )
     keepalive_requests: Count = Field(default=1000, description="Requests on a connection; the last closes it.")
-    tls_handshake_timeout_s: Seconds = Field(default=10.0, description="Seconds that a TLS handshake may take.")
+    tls_handshake_timeout_s: Seconds = Field(
+        default=10.0, description="Seconds that a TLS handshake may take; then the connection is closed."
+    )
     max_request_line_bytes: Size = Field(default=8192, description="Bytes of a request line; above them 414.")
     max_header_bytes: Size = Field(default=32768, description="Bytes of all fields of a head; above them 431.")
     max_field_bytes: Size = Field(default=16384, description="Bytes of one field; above them 431.")
@@ -167,13 +170,17 @@ class TlsSettings(Section):
     )
     min_version: Literal["1.2", "1.3"] = Field(default="1.2", description="Lowest version of TLS.")
     max_version: Literal["1.2", "1.3"] = Field(default="1.3", description="Highest version of TLS.")
-    preset: Literal["intermediate", "modern"] = Field(default="intermediate", description="Mozilla's list of ciphers.")
+    preset: Literal["intermediate", "modern"] = Field(
+        default="intermediate",
+        description="Mozilla's versions and ciphers; modern is TLS 1.3 only, whatever min_version says.",
+    )
     ciphers: str = Field(
         default="", description="OpenSSL cipher list for TLS 1.2 that overrides the preset; empty: its own."
     )
     strict_sni: bool = Field(
         default=False,
-        description="Whether the handshake of a client that names nothing, or a name without a certificate, fails.",
+        description="Whether a handshake fails if there is no certificate for the name that the client sends, or, if "
+        "it sends none, for the address that it has connected to.",
     )
     reload_interval_s: SecondsOrZero = Field(
         default=5.0, description="Seconds between two looks at the certificate files; 0: only on SIGHUP."
@@ -184,7 +191,8 @@ class TlsSettings(Section):
     client_ca: str = Field(default="", description="File with the authorities of client certificates, in PEM.")
     alpn: Array[Literal["h2", "http/1.1"]] = Field(
         default=("h2", "http/1.1"),
-        description="Protocols that are offered by ALPN, the preferred one first; h2 is not served yet.",
+        description="Protocols that are offered by ALPN, the preferred one first; h2 is not served yet. Empty: what "
+        "clients offer is not looked at.",
     )
     tickets: bool = Field(default=True, description="Whether sessions can be resumed by ticket.")
     ticket_lifetime_s: Seconds = Field(default=43200.0, description="Seconds after which the ticket key is replaced.")

@@ -33,8 +33,8 @@ class ClosingConnection(ReplyingConnection):
         self._read_closed = False
         """The client has said that it sends no more."""
         self._linger_bytes = 0
-        self._queued_before = 0
-        """Bytes that waited for the client to read when that was last looked at."""
+        self._unread_before = 0
+        """Bytes that the client had not read when that was last looked at."""
 
     def _close(self, abort: bool, refused: bool = False, may_be_sending: bool = False) -> None:
         """Close.
@@ -53,7 +53,8 @@ class ClosingConnection(ReplyingConnection):
         if abort:
             transport.abortConnection()
             return
-        self._queued_before = queued = self._queued()
+        queued = self._queued()
+        self._unread_before = self._unread()
         if unread and not self._read_closed:
             self._linger_bytes = _LINGER_BYTES
             self.valve.open_wide()
@@ -96,11 +97,16 @@ class ClosingConnection(ReplyingConnection):
 
     def _reads_on(self) -> bool:
         """Return whether the client has read anything since this was last asked."""
-        before, self._queued_before = self._queued_before, self._queued()
-        return self._queued_before < before
+        before, self._unread_before = self._unread_before, self._unread()
+        return self._unread_before < before
 
     def _queued(self) -> int:
         return getattr(self.transport, "queued_bytes", 0)
+
+    def _unread(self) -> int:
+        # What waits here moves only when a third of the kernel's buffer, which may hold megabytes, is free again.
+        ask = getattr(self.transport, "unread_bytes", None)
+        return self._queued() if ask is None else int(ask())
 
     def _expect(self, patience_s: float) -> None:
         self.deadline = self.site.clock() + patience_s

@@ -87,6 +87,8 @@ class Handshake(Protocol):
             self._failed(self._why, "was not complete in time")
         elif self._why:
             self._failed(self._why, self._refusal)
+        elif isinstance(error, TlsFailure) and error.fault is TlsFault.PEER and self.site.tls.has_expired:
+            self._failed(TlsFault.OURS.value, "no certificate is left that holds")
         elif isinstance(error, TlsFailure):
             self._failed(error.fault.value, error.words)
         else:

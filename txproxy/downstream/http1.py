@@ -145,7 +145,7 @@ class Http1Connection(ClosingConnection):
         exchange = self.exchange
         if exchange is not None and exchange.server is not None:
             exchange.server.pause_reply()
-        self._queued_before = self._queued()
+        self._unread_before = self._unread()
         self._expect(self.settings.write_timeout_s)
 
     def resumeProducing(self) -> None:

@@ -22,6 +22,14 @@ class IEagerTransport(ITransport):
 
     queued_bytes = Attribute("How many bytes were accepted by C{write} and not yet taken by the kernel (C{int}).")
 
+    def unread_bytes() -> int:
+        """
+        Ask the kernel how much the peer has not taken yet.
+
+        @return: C{queued_bytes}, and what the kernel has sent and not seen acknowledged, or not sent yet; it falls as
+            long as the peer reads, also while the socket is not writable because the kernel holds megabytes.
+        """
+
     def has_unread_or_closed() -> bool:
         """
         Ask the kernel, without consuming anything, whether this connection is still quiet and open.

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import socket
+import sys
+from fcntl import ioctl
+from termios import TIOCOUTQ
 from typing import Any
 
 from twisted.internet import tcp
@@ -69,6 +72,14 @@ class EagerConnection(EagerWriter, tcp.Connection):  # type: ignore[misc]
             return None
         # A failed send consumes the socket's error, after which recv shows an end as clean as any.
         return CONNECTION_DONE if self._failure is None else CONNECTION_LOST
+
+    def unread_bytes(self) -> int:
+        """See L{IEagerTransport.unread_bytes}."""
+        try:
+            in_kernel = ioctl(self.socket, TIOCOUTQ, bytes(4))
+        except (OSError, AttributeError):
+            return self._queued
+        return self._queued + int.from_bytes(in_kernel, sys.byteorder)
 
     def has_unread_or_closed(self) -> bool:
         """See L{IEagerTransport.has_unread_or_closed}."""

@@ -119,6 +119,9 @@ def failure_of(error: Exception, in_handshake: bool) -> TlsFailure:
             return TlsFailure(TlsFault.PEER, _WORDS[reason])
     if reasons:
         return TlsFailure(TlsFault.PEER, reasons[0])
+    if error.args and error.args[0] and isinstance(error.args[0], list):
+        # So OpenSSL reports alerts of numbers that it has no name for.
+        return TlsFailure(TlsFault.PEER, "it sent an alert that is not known")
     return TlsFailure(TlsFault.OURS, "an error that OpenSSL does not explain")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 
 from txproxy import errors
+from txproxy.net.tls_failure import TlsFailure, TlsFault
 from txproxy.policy.facts import TlsFacts
 from txproxy.test.talk import GET, OK, TalkCase, chunked, head, post, request
 from txproxy.testing import Dialogue
@@ -92,6 +93,8 @@ class EveryErrorTests(TalkCase):
                 dialogue.refuse()
             elif act == "distrust":
                 dialogue.refuse(error=NotVerified("it has expired"))
+            elif act == "no terms":
+                dialogue.refuse(error=TlsFailure(TlsFault.PEER, "it does not speak TLS"))
             elif act == "backend":
                 backend = dialogue.backend()
             elif act.startswith("wait "):
@@ -133,6 +136,7 @@ class EveryErrorTests(TalkCase):
             errors.Misdirected: self.misdirected_end(),
             errors.TlsVerify: self.end_of(GET, "distrust"),
             errors.ConnectFailed: self.end_of(GET, "refuse"),
+            errors.TlsFailed: self.end_of(GET, "no terms"),
             errors.ConnectTimeout: self.end_of(GET, "wait 5"),
             errors.ReplyTimeout: self.end_of(GET, "backend", "wait 60"),
             errors.BadReply: self.end_of(GET, "backend", "GARBAGE"),

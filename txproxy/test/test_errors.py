@@ -29,6 +29,7 @@ _TABLE: dict[type[ProxyError], tuple[int, str, Fault, bool, bool]] = {
     errors.ClientLeft: (499, "client-left", _DOWN, False, True),
     errors.WriteTimeout: (0, "write-timeout", _DOWN, False, True),
     errors.ConnectFailed: (502, "connect-failed", _UP, True, False),
+    errors.TlsFailed: (502, "connect-failed", _UP, True, False),
     errors.ConnectTimeout: (504, "connect-timeout", _UP, True, False),
     errors.TlsVerify: (502, "tls-verify", _UP, True, False),
     errors.ReplyTimeout: (504, "reply-timeout", _UP, False, False),
@@ -53,7 +54,7 @@ class ErrorTableTests(SynchronousTestCase):
 
     def test_everyErrorIsInTheTable(self) -> None:
         """No failure is left to chance."""
-        self.assertEqual(_leaves(ProxyError) | {errors.BadReply}, set(_TABLE))
+        self.assertEqual(_leaves(ProxyError) | {errors.BadReply, errors.ConnectFailed}, set(_TABLE))
 
     def test_statusReasonAndFate(self) -> None:
         """Each failure has the status and the end reason that users are promised, and says whose fault it is."""
@@ -63,8 +64,8 @@ class ErrorTableTests(SynchronousTestCase):
             self.assertEqual(found, expected, kind.__name__)
 
     def test_endReasonsTellFailuresApart(self) -> None:
-        """One end reason, one cause, in a form that log readers can match; a missing reply is a kind of bad one."""
-        reasons = [kind.end_reason for kind in _TABLE if kind is not errors.NoReply]
+        """One end reason, one cause, in a form that log readers can match; some causes are kinds of others."""
+        reasons = [kind.end_reason for kind in _TABLE if kind not in (errors.NoReply, errors.TlsFailed)]
         self.assertEqual(len(set(reasons)), len(reasons))
         for reason in reasons:
             self.assertTrue(re.fullmatch("[a-z]+(-[a-z]+)*", reason), reason)

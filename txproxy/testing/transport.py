@@ -45,6 +45,8 @@ class FakeTransport:
         self.disconnected = False
         self.was_aborted = False
         """The peer has seen a reset."""
+        self.in_kernel = 0
+        """Bytes that the kernel has taken and the peer has not."""
         self.bytes_seen = False
         """Of TLS transports: the peer has sent something."""
         self.ssl: Any = None
@@ -82,6 +84,10 @@ class FakeTransport:
     def queued_bytes(self) -> int:
         """Bytes that were written and that the kernel has not taken."""
         return len(self._queue)
+
+    def unread_bytes(self) -> int:
+        """Return how much the peer has not taken: what waits here, and what waits ``in_kernel``."""
+        return len(self._queue) + self.in_kernel
 
     def has_unread_or_closed(self) -> bool:
         """Return whether anything has come, or the connection has ended, since the protocol was told last."""

@@ -101,7 +101,7 @@ class ServerTls:
         self._authorities: list[tuple[x509.Certificate, crypto.X509]] = []
         self._made: dict[tuple[int, ...], tuple[Sequence[Pair], SSL.Context]] = {}
         """Contexts by the identities of their pairs, which are kept with them: a pair that stays keeps its context."""
-        self._find = nothing.find
+        self._find = self._find_any = nothing.find
         self._front = self._make_front()
         self._front_ends_at = clock() + settings.profile.ticket_lifetime_s
 
@@ -133,6 +133,7 @@ class ServerTls:
         self._front = front
         # As in HAProxy, strictness excludes clients that send no name, too.
         self._find = index.find_named if self.settings.strict_sni else index.find
+        self._find_any = index.find
         kept = {id(entry.value.context) for entry in entries}
         self._made = {key: value for key, value in self._made.items() if id(value[1]) in kept}
 
@@ -153,6 +154,11 @@ class ServerTls:
             client_fingerprint=fingerprint,
             client_verify=verified,
         )
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether no certificate holds at the moment, so that no handshake can succeed."""
+        return self._find_any("", self._now()) is None
 
     def guard_for(self, connection: SSL.Connection) -> Callable[[bytes], bool]:
         """Return a function that tells whether a host has no other certificate than a connection was given."""

@@ -8,7 +8,16 @@ from typing import Any, NamedTuple
 from twisted.internet.defer import maybeDeferred
 from twisted.python.failure import Failure
 
-from txproxy.errors import BadReply, ConnectFailed, InternalError, ProxyError, QueueFull, QueueTimeout, TlsVerify
+from txproxy.errors import (
+    BadReply,
+    ConnectFailed,
+    InternalError,
+    ProxyError,
+    QueueFull,
+    QueueTimeout,
+    TlsFailed,
+    TlsVerify,
+)
 from txproxy.observe.log import Logger
 from txproxy.policy.candidate import Candidate
 from txproxy.policy.deadlines import NEVER, Deadlines
@@ -17,6 +26,9 @@ from txproxy.upstream.connector import Connector
 from txproxy.upstream.pool import NOTHING, Pool, PoolLimits, Todo, Waiter
 
 log = Logger()
+
+_QUIET_S = 60.0
+"""How long the same complaint about a backend is not repeated."""
 
 
 class BackendIdentity(NamedTuple):
@@ -76,8 +88,10 @@ class Backend:
         self.pool = Pool(limits, self.candidate)
         self.clock = clock
         self.deadlines = deadlines
-        self._distrust = ""
-        """What was last said of its certificate, if it will not do."""
+        self._complaint = ""
+        """What was last said of its TLS."""
+        self._quiet_until = 0.0
+        self._is_distrusted = False
         self._connector = make_connector(self)
 
     def enqueue(self, exchange: Any, on_lease: Any, now: float, fresh: bool = False, again: bool = False) -> None:
@@ -179,7 +193,8 @@ class Backend:
             waiter.on_lease.leased(waiter.exchange, connection)
 
     def _connected(self, connection: Any) -> None:
-        self._distrust = ""
+        if self._is_distrusted:
+            self._is_distrusted, self._complaint = False, ""
         if not self.pool.keeps_idle and not self.pool.waiting:
             connection.retire()
             self.pool.unneeded()
@@ -193,23 +208,37 @@ class Backend:
                 connection.expect_idle(now)
         else:
             connection.retire()
-            # What it said before it was asked cannot be taken for a reply; if it said nothing, it saw nothing either.
-            spoke = connection.has_spoken
-            words = connection.refusal or "spoke first, or closed at once"
-            self._fail_first((BadReply if spoke else ConnectFailed)(f"{self.name}: {words}"))
+            self._fail_first(self._fault_of(connection))
+
+    def _fault_of(self, connection: Any) -> ProxyError:
+        """Return what a new connection that cannot be used is reported as."""
+        if connection.refusal:
+            return TlsFailed(connection.refusal)
+        # What it said before it was asked cannot be taken for a reply; if it said nothing, it saw nothing either.
+        return (BadReply if connection.has_spoken else ConnectFailed)(f"{self.name} spoke first, or closed at once")
 
     def _connect_failed(self, failure: Failure) -> None:
         error = failure.value
         if not isinstance(error, ProxyError):  # The connector sorts every failure but its own.
             self._bug(failure)
             error = InternalError(repr(error), logged=True)
-        elif isinstance(error, TlsVerify) and error.detail != self._distrust:
-            # It takes a person to mend this, and each request fails: one line is worth it, and one is enough.
-            self._distrust = error.detail
-            log.warn("backend {name} cannot be verified: {words}", name=self.name, words=error.detail)
         self._fail_first(error)
 
+    def complain(self, error: ProxyError) -> None:
+        """Say what is wrong with the backend's TLS, if that is news."""
+        if not isinstance(error, TlsVerify | TlsFailed):
+            return
+        now = self.clock()
+        if error.detail != self._complaint or now >= self._quiet_until:
+            # It takes a person to mend this, and each request fails: one line is worth it, and one is enough.
+            self._complaint, self._quiet_until = error.detail, now + _QUIET_S
+            # One that does not accept us may say so only when it is connected, each time.
+            self._is_distrusted = isinstance(error, TlsVerify)
+            what = "cannot be verified" if self._is_distrusted else "and we do not come to terms by TLS"
+            log.warn("backend {name} {what}: {words}", name=self.name, what=what, words=error.detail)
+
     def _fail_first(self, error: Any) -> None:
+        self.complain(error)
         waiter = self.pool.connect_failed()
         if waiter is not None:
             self.deadlines.forget(waiter)

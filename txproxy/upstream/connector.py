@@ -11,8 +11,8 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.protocol import ClientCreator, Protocol
 from twisted.python.failure import Failure
 
-from txproxy.errors import ConnectFailed, ConnectTimeout, InternalError, ProxyError, TlsVerify
-from txproxy.net.tls_failure import TlsFailure
+from txproxy.errors import ConnectFailed, ConnectTimeout, InternalError, ProxyError, TlsFailed, TlsVerify
+from txproxy.net.tls_failure import TlsFailure, TlsFault
 from txproxy.tls.verification import NotVerified
 from txproxy.upstream.race import Race
 
@@ -95,7 +95,8 @@ def _sorted_failure(failure: Failure) -> Failure:
     elif isinstance(reason, NotVerified):
         sorted_error = TlsVerify(reason.words)
     elif isinstance(reason, TlsFailure):
-        sorted_error = ConnectFailed(reason.words)
+        cut = reason.fault is TlsFault.NETWORK
+        sorted_error = (ConnectFailed if cut else TlsFailed)(reason.words)
     elif isinstance(reason, (error.ConnectError, error.DNSLookupError, CancelledError, OSError)):
         sorted_error = ConnectFailed(_words(reason))
     else:

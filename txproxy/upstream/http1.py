@@ -12,7 +12,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from txproxy.bridge.valve import Reason, Valve
-from txproxy.errors import BadReply, ConnectFailed, NoReply, ProxyError, ReplyCut, ReplyTimeout
+from txproxy.errors import BadReply, NoReply, ProxyError, ReplyCut, ReplyTimeout, TlsFailed
 from txproxy.exchange import Exchange
 from txproxy.policy.deadlines import NEVER
 from txproxy.tls.verification import PeerRefused
@@ -319,7 +319,9 @@ class UpstreamConnection(PatientConnection):
             self._fail(exchange, ReplyCut(f"{self._backend.name} closed in the middle of its reply"))
         elif isinstance(reason.value, PeerRefused):
             # The backend never came to the end of its handshake: it has not read what was sent.
-            self._fail(exchange, ConnectFailed(f"{self._backend.name}: {reason.value.words}"))
+            error = TlsFailed(reason.value.words)
+            self._backend.complain(error)
+            self._fail(exchange, error)
         else:
             self._fail(exchange, NoReply(f"{self._backend.name} closed before its reply"))
 

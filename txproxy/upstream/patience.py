@@ -56,7 +56,7 @@ class PatientConnection(Protocol):
         self._reply_begun = False
         self._has_idled = False
         """The backend may have closed it meanwhile, and the news may be on its way."""
-        self._queued_before = 0
+        self._unread_before = 0
         self.has_spoken = False
         """Bytes came that no request had asked for, before the first."""
         self._patience_s = timeouts.between_bytes_s
@@ -77,7 +77,7 @@ class PatientConnection(Protocol):
         exchange = self._exchange
         if exchange is not None and not self._request_sent:
             exchange.client.valve.shut(Reason.PEER_IS_SLOW)
-            self._queued_before = self._queued()
+            self._unread_before = self._unread()
             self._set_deadline(exchange)
 
     def resumeProducing(self) -> None:
@@ -125,9 +125,14 @@ class PatientConnection(Protocol):
     def _queued(self) -> int:
         return getattr(self.transport, "queued_bytes", 0)
 
+    def _unread(self) -> int:
+        # What waits here moves only when a third of the kernel's buffer, which may hold megabytes, is free again.
+        ask = getattr(self.transport, "unread_bytes", None)
+        return self._queued() if ask is None else int(ask())
+
     def _reads_on(self) -> bool:
-        before, self._queued_before = self._queued_before, self._queued()
-        return self._queued_before < before
+        before, self._unread_before = self._unread_before, self._unread()
+        return self._unread_before < before
 
     def _expect(self, patience_s: float) -> None:
         self.deadline = self._clock() + patience_s

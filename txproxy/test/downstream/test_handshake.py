@@ -24,6 +24,7 @@ class FakeTls:
     def __init__(self) -> None:
         self.settings = ServerSettings("main")
         self.error: Exception | None = None
+        self.has_expired = False
         self.facts = TlsFacts("TLSv1.3", "TLS_AES_128_GCM_SHA256", "a.example", "http/1.1")
 
     def facts_of(self, connection: object) -> TlsFacts:
@@ -146,6 +147,13 @@ class FailedTests(HandshakeCase):
                 lines,
                 [f"listener secure: the TLS handshake with 192.0.2.1 failed by {fault.value}: no shared cipher"],
             )
+
+    def test_expired(self) -> None:
+        """A client that cannot be shown any certificate is not at fault."""
+        self.tls.has_expired = True
+        lines = self.loses(self.connects(), TlsFailure(TlsFault.PEER, "it asked for a name that is not served here"))
+        self.assertFailed("ours")
+        self.assertIn("failed by ours: no certificate is left that holds", lines[0])
 
     def test_otherEnd(self) -> None:
         """An end that says nothing of TLS is the network's."""

@@ -43,6 +43,7 @@ class FailureTests(SynchronousTestCase):
             (of_openssl("internal error"), OURS, "internal error"),
             (of_openssl("no certificate assigned"), OURS, "no certificate assigned"),
             (of_openssl("malloc failure", "no shared cipher"), OURS, "malloc failure"),
+            (of_openssl(""), PEER, "it sent an alert that is not known"),
             (of_openssl(), OURS, "an error that OpenSSL does not explain"),
             (SSL.Error(), OURS, "an error that OpenSSL does not explain"),
             (SSL.Error("text"), OURS, "an error that OpenSSL does not explain"),

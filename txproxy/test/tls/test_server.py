@@ -52,7 +52,9 @@ class CertificateTests(ServerCase):
         self.now += DAY_S
         self.assertEqual(self.shown(server, "a.test"), ["b.test"])
         self.assertEqual(self.shown(server, None), ["b.test"])
+        self.assertFalse(server.has_expired)
         self.now += 20 * DAY_S
+        self.assertTrue(server.has_expired)
         self.assertEqual(self.shown(server, "b.test"), [])
 
     def test_keyTypes(self) -> None:

@@ -68,6 +68,25 @@ class HandshakeTests(TlsCase):
                     dialogue.refuse(A, error)
         self.assertEqual(len([line for line in lines if "cannot be verified" in line]), 3)
 
+    def test_noTerms(self) -> None:
+        """A backend that speaks no TLS, or does not accept us, is said once a minute, and whenever the reason changes."""
+        dialogue = self.secure(cluster="pool.max_idle = 0\npassive.failures = 1000")
+        asks = "it asks for a certificate of ours"
+        with logged() as lines:
+            for words, pause_s in (("it does not speak TLS", 0), (asks, 0), (asks, 0), (asks, 61), ("", 0)):
+                dialogue.advance(pause_s)
+                client = dialogue.client()
+                client.says(GET)
+                fault = TlsFault.PEER if words else TlsFault.NETWORK
+                dialogue.refuse(A, TlsFailure(fault, words or "closed in the handshake"))
+                self.assertStatus(client, 502)
+                self.assertEnd(dialogue, "connect-failed", 502)
+        start = f"backend {A} and we do not come to terms by TLS: "
+        self.assertEqual(
+            [line for line in lines if "terms" in line],
+            [f"{start}it does not speak TLS", f"{start}{asks}", f"{start}{asks}"],
+        )
+
     def test_elsewhere(self) -> None:
         """It is a failure to connect: any method goes to another backend at once, and the budget is not asked."""
         for says in (GET, POST_5):
@@ -146,7 +165,7 @@ class RefusedLateTests(TlsCase):
             self.lose(dialogue, backend, REFUSED)
             self.assertStatus(client, 502)
             self.assertEnd(dialogue, "connect-failed", 502)
-            self.assertEqual(dialogue.roster.status()[0].last_error, f"{A}: {REFUSED.words}")
+            self.assertEqual(dialogue.roster.status()[0].last_error, REFUSED.words)
 
     def test_elsewhere(self) -> None:
         """The backend has read nothing of the request, so it goes elsewhere, with any method and its body."""
@@ -183,7 +202,7 @@ class RefusedLateTests(TlsCase):
         dialogue.settle()
         self.assertStatus(client, 502)
         self.assertEnd(dialogue, "connect-failed", 502)
-        self.assertEqual(dialogue.roster.status()[0].last_error, f"{A}: {REFUSED.words}")
+        self.assertEqual(dialogue.roster.status()[0].last_error, REFUSED.words)
 
     def test_heardFirst(self) -> None:
         """What the backend has said before the request goes out is heard first: a write that fails would destroy it."""
