@@ -149,6 +149,21 @@ class TimeoutTests(TalkCase):
         client.reads()
         self.assertEqual(len(self.assertStatus(client, 200)), 200_000)
 
+    def test_writeThroughTheKernel(self) -> None:
+        """A client that reads steadily is served although the kernel, which holds megabytes, takes nothing for long."""
+        dialogue = self.proxy()
+        client, backend = self.busy(dialogue)
+        client.stops_reading()
+        client.transport.in_kernel = 3_000_000
+        backend.says(head(b"Content-Length: 200000") + bytes(200_000))
+        for _ in range(10):
+            dialogue.advance(50)
+            client.transport.in_kernel -= 100_000
+        self.assertTrue(client.is_open)
+        dialogue.advance(121)
+        self.assertTrue(client.sees_reset)
+        self.assertEnd(dialogue, "write-timeout")
+
     def test_writeOfTheLastBytes(self) -> None:
         """The limit holds for the last bytes of a reply too, when the backend has finished long ago."""
         for size in (1000, 30_000, 100_000):

@@ -116,6 +116,28 @@ def test_a_client_that_does_not_read_is_given_up() -> None:
         assert not reply.complete
 
 
+def test_a_client_that_reads_slowly_is_served() -> None:
+    """Q2: who reads at a steady pace is not given up, though the kernel's buffer takes nothing new for long."""
+
+    def endless(connection: BackendConnection, request: JudgedRequest) -> None:
+        connection.socket.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+        while True:
+            connection.socket.sendall(bytes(1 << 16))
+
+    with (
+        Backend(endless) as backend,
+        ProxyProcess(config_for(backend.address, listener="write_timeout_s = 2")) as proxy,
+        Client(proxy.port, receive_buffer=1 << 16) as client,
+    ):
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        for _ in range(60):
+            assert client.socket.recv(16384)
+            time.sleep(0.1)
+        client.close()
+        (line,) = proxy.access_lines(1)
+        assert line["end"] == "client-left"
+
+
 def test_a_black_hole_is_a_gateway_timeout() -> None:
     """Q6: a backend that does not accept is 504 at connect_timeout_s."""
     with BlackHole() as hole, ProxyProcess(config_for(hole.address, cluster="pool.connect_timeout_s = 1")) as proxy:
