@@ -134,11 +134,11 @@ class ClientContext:
         except CertificateError as error:
             raise ClientTlsError(f"client_{error.key}", error.text) from None
         self.warnings += pair.warnings
-        own, *others = map(crypto.X509.from_cryptography, pair.chain)
+        own, *others = pair.chain
         self.context.use_certificate(own)
         for other in others:
             self.context.add_extra_chain_cert(other)
-        self.context.use_privatekey(crypto.PKey.from_cryptography_key(pair.key))
+        self.context.use_privatekey(pair.key)
 
 
 @implementer(IClientTls)

@@ -94,13 +94,15 @@ def test_a_body_that_trickles_is_no_stall() -> None:
         assert client.reply("POST").body == b"x" * 8
 
 
+def endless(connection: BackendConnection, request: JudgedRequest) -> None:
+    """Send a reply for as long as it is taken."""
+    connection.socket.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+    while True:
+        connection.socket.sendall(bytes(1 << 16))
+
+
 def test_a_client_that_does_not_read_is_given_up() -> None:
     """Q2: closed after write_timeout_s without progress, the backend is freed, the line says why."""
-
-    def endless(connection: BackendConnection, request: JudgedRequest) -> None:
-        connection.socket.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
-        while True:
-            connection.socket.sendall(bytes(1 << 16))
 
     with (
         Backend(endless) as backend,
@@ -118,11 +120,6 @@ def test_a_client_that_does_not_read_is_given_up() -> None:
 
 def test_a_client_that_reads_slowly_is_served() -> None:
     """Q2: who reads at a steady pace is not given up, though the kernel's buffer takes nothing new for long."""
-
-    def endless(connection: BackendConnection, request: JudgedRequest) -> None:
-        connection.socket.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
-        while True:
-            connection.socket.sendall(bytes(1 << 16))
 
     with (
         Backend(endless) as backend,
