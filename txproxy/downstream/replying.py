@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.protocol import Protocol
-
-from txproxy.bridge.valve import Valve
+from txproxy.downstream.lingering import LingeringConnection
+from txproxy.downstream.own_replies import HSTS, NO_CONTENT, cancel_upstream, error_reply
 from txproxy.errors import ProxyError
 from txproxy.exchange import Exchange, Reply
-from txproxy.policy.deadlines import NEVER
 from txproxy.policy.facts import TlsFacts
 from txproxy.wire.bodies import write_chunk
 from txproxy.wire.fields import Field
@@ -21,37 +19,26 @@ from txproxy.wire.forwarding import NO_REPLY_RULES, Hop, without, write_last_chu
 from txproxy.wire.messages import ReplyHead
 from txproxy.wire.reasons import reason_phrase
 
-_NO_CONTENT = frozenset((204, 304))
-_HSTS = b"strict-transport-security"
 
-
-class ReplyingConnection(Protocol):
+class ReplyingConnection(LingeringConnection):
     """Writes replies.
 
     :param site: the listener that it belongs to.
     """
 
-    transport: Any
     hop: Hop
-    valve: Valve
     peer: str
     """Address of the peer."""
     tls: TlsFacts | None = None
     """What the handshake has settled; None if the connection is not encrypted."""
 
     def __init__(self, site: Any) -> None:
-        self.site = site
-        self.settings = site.settings
+        super().__init__(site)
         self.router = site.router
         """Sends its exchanges on."""
         self.exchange: Exchange | None = None
         self.requests = 0
-        self.is_full = False
-        """The client reads too slowly: its transport has as much as it may hold."""
-        self.deadline = NEVER
-        self.look_at = NEVER
         self._keep_alive = True
-        self._closing = False
         self._head = b""
         """A head that waits for the first of its content."""
         self._chunked = False
@@ -104,8 +91,8 @@ class ReplyingConnection(Protocol):
                 extra += route.hsts_line
                 # Of several the client would take the first (RFC 6797 section 8.1). What stages have added is not
                 # among what is known.
-                if _HSTS in reply.known or route.chain.on_reply:
-                    reply = without(reply, _HSTS)
+                if HSTS in reply.known or route.chain.on_reply:
+                    reply = without(reply, HSTS)
         self._head = write_reply_head(reply, tail + exchange.id + extra + b"\r\n\r\n", rules)
 
     def write_reply(self, data: bytes) -> None:
@@ -158,7 +145,7 @@ class ReplyingConnection(Protocol):
         """Send a reply that was made here; a backend that was at work is told to stop."""
         if exchange.ended:
             return
-        self._cancel_upstream(exchange)
+        cancel_upstream(exchange)
         request = exchange.request
         keep_alive = (
             request is not None
@@ -172,12 +159,12 @@ class ReplyingConnection(Protocol):
         self._keep_alive = keep_alive
         self._head = b""
         body = reply.body
-        has_content = reply.status not in _NO_CONTENT
+        has_content = reply.status not in NO_CONTENT
         fields = reply.fields
         lines = []
         route = exchange.route
         if route is not None and route.hsts_line and self.hop.scheme == b"https":
-            fields = tuple(field for field in fields if field[0].lower() != _HSTS)
+            fields = tuple(field for field in fields if field[0].lower() != HSTS)
             lines.append(route.hsts_line[2:] + b"\r\n")
         lines += [b"%b: %b\r\n" % field for field in fields]
         lines.append(b"Server: txproxy\r\nDate: %b\r\nX-Request-Id: %b\r\n" % (self.site.http_date(), exchange.id))
@@ -202,21 +189,10 @@ class ReplyingConnection(Protocol):
         exchange.error = error
         self.site.log_failure(exchange, error)
         if exchange.head_sent or not error.status:
-            self._cancel_upstream(exchange)
+            cancel_upstream(exchange)
             self._cut(exchange, error)
             return
-        fields: tuple[Field, ...] = ((b"Content-Type", b"text/plain; charset=utf-8"),)
-        if error.status == 405:
-            fields += ((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),)  # RFC 9110 section 15.5.6
-        if error.retry_after_s:
-            fields += ((b"Retry-After", b"%d" % error.retry_after_s),)
-        text = b"%d %b\n%b\nRequest id: %b\n" % (
-            error.status,
-            reason_phrase(error.status),
-            error.sentence.encode(),
-            exchange.id,
-        )
-        self.respond(exchange, Reply(error.status, text, fields, error.end_reason))
+        self.respond(exchange, error_reply(exchange, error))
 
     def _cut(self, exchange: Exchange, error: ProxyError) -> None:
         """Close so that the client cannot take what it has for a complete reply."""
@@ -225,18 +201,6 @@ class ReplyingConnection(Protocol):
         # A length or chunks show what is missing; without them only a reset does.
         abort = self._until_close or not error.status
         self._finish(exchange, error.end_reason, abort)
-
-    def _cancel_upstream(self, exchange: Exchange) -> None:
-        """Take an exchange away from whoever works on it: a backend, a queue, or a stage."""
-        server, exchange.server = exchange.server, None
-        attempt, exchange.attempt = exchange.attempt, None
-        if exchange.body is not None:
-            exchange.body.detach()
-            exchange.body.let_go()
-        if server is not None:
-            server.cancel()
-        if attempt is not None:
-            attempt.cancel()
 
     def _finish(self, exchange: Exchange, end_reason: str, abort: bool = False) -> None:
         exchange.ended = True
