@@ -11,8 +11,23 @@ import time
 import traceback
 from collections.abc import Sequence
 
-from fuzz.checks import CHECKS, run_check
-from fuzz.mutating import Mutator, seeds
+from fuzz import http1, http2
+from fuzz.checks import Check, run_check
+from fuzz.mutating import Mutator
+
+_CHECKS: dict[str, Check] = {
+    each.__name__: each
+    for each in (
+        http1.request_heads,
+        http1.reply_heads,
+        http1.chunked_bodies,
+        http1.targets,
+        http2.frames,
+        http2.header_blocks,
+        http2.http2_requests,
+        http2.http2_replies,
+    )
+}
 
 _ROUND = 50
 """Inputs per check between two looks at the clock."""
@@ -24,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :return: 1 if a promise was broken, and the input that broke it is printed; else 0.
     """
     options = _options(arguments)
-    names = options.check or list(CHECKS)
+    names = options.check or list(_CHECKS)
     if options.replay is not None:
         return _replay(names, bytes.fromhex(options.replay))
     if options.atheris:
@@ -32,11 +47,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _plain(names, options.seconds, options.seed)
 
 
+def _seeds() -> dict[str, list[bytes]]:
+    return http1.seeds() | http2.seeds()
+
+
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m fuzz", description="Fuzz everything that reads what peers send.")
     parser.add_argument("--seconds", type=float, default=10, help="how long (default: 10)")
     parser.add_argument("--seed", type=int, default=None, help="repeat a run (default: another one each time)")
-    parser.add_argument("--check", action="append", choices=list(CHECKS), help="only this one; may be repeated")
+    parser.add_argument("--check", action="append", choices=list(_CHECKS), help="only this one; may be repeated")
     parser.add_argument("--replay", metavar="HEX", help="run the checks on one input")
     has_atheris = importlib.util.find_spec("atheris") is not None
     parser.add_argument(
@@ -49,7 +68,7 @@ def _plain(names: Sequence[str], seconds: float, seed: int | None) -> int:
     if seed is None:
         seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")
-    pools = seeds()
+    pools = _seeds()
     mutators = {name: Mutator(pools[name], random.Random(f"{seed} {name}")) for name in names}
     counts = dict.fromkeys(names, 0)
     for name in names:
@@ -73,7 +92,7 @@ def _replay(names: Sequence[str], data: bytes) -> int:
 
 def _passes(name: str, data: bytes) -> bool:
     try:
-        run_check(CHECKS[name], data)
+        run_check(_CHECKS[name], data)
     except Exception:
         traceback.print_exc(file=sys.stdout)
         print(f"\n{name} broke on\n{data!r}\nagain: python -m fuzz --check {name} --replay {data.hex() or repr('')}")
@@ -93,7 +112,7 @@ def _guided(names: Sequence[str], seconds: float) -> int:
             raise AssertionError(name)
 
     for name in names:
-        for data in seeds()[name]:
+        for data in _seeds()[name]:
             if not _passes(name, data):
                 return 1
     atheris.instrument_all()

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import random
 
-from txproxy.test.malformed import REPLIES, REQUESTS
-
-_MOST_SEED_BYTES = 4096
-
 _WORDS = (
     b"\r\n", b"\r\n\r\n", b"\n", b"\r", b" ", b"\t", b":", b",", b";", b"=", b'"', b"\\", b"/", b"//", b"..", b"%2e",
     b"%2F", b"%5c",
@@ -22,20 +18,9 @@ _WORDS = (
     b"A_B: c\r\n",
     b"0\r\n\r\n", b"5\r\nhello\r\n", b"1;a=\"b\"\r\nx\r\n", b"HTTP/1.1 103 Early Hints\r\n\r\n",
     b"HTTP/1.1 204 No Content\r\n",
+    b"\x1e", b"\x1f", b":path", b"transfer-encoding\x1fchunked\x1e", b"content-length\x1f5\x1e", b"host\x1fb\x1e",
+    b"\x00\x00\x00\x04\x01\x00\x00\x00\x00", b"\x00\x00\x01", b"\x3f\xe1\x1f", b"\x20", b"\x82", b"\xbe",
 )  # fmt: skip
-
-
-def seeds() -> dict[str, list[bytes]]:
-    """Return inputs to begin with, by the name of their check, from the table of malformed messages."""
-    requests = [case.raw for case in REQUESTS if len(case.raw) <= _MOST_SEED_BYTES]
-    bodies = [case.body for case in REQUESTS] + [case.body for case in REPLIES]
-    lines = [raw.partition(b"\r\n")[0].split(b" ") for raw in requests]
-    return {
-        "request_heads": requests,
-        "reply_heads": [case.raw for case in REPLIES if len(case.raw) <= _MOST_SEED_BYTES],
-        "chunked_bodies": [body for body in bodies if 0 < len(body) <= _MOST_SEED_BYTES],
-        "targets": [words[1].removeprefix(b"/") for words in lines if len(words) > 1],
-    }
 
 
 class Mutator:

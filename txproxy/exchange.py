@@ -122,6 +122,16 @@ class Exchange:
         """Why it ended; ``ok`` if all went well."""
         self.ended = False
 
+    def failed(self, error: ProxyError) -> None:
+        """Keep what went wrong, without where: the frames that raised it hold this exchange.
+
+        The two would stay until the garbage collector looks for cycles, and a peer can make many of them.
+
+        :param error: what went wrong.
+        """
+        error.__traceback__ = error.__context__ = None
+        self.error = error
+
     def timings(self) -> tuple[float, float, float, float, float]:
         """Return seconds spent in the queue, connecting, waiting for the reply, transferring it, and in total.
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from txproxy.errors import BadRequest, ProxyError
 from txproxy.exchange import NOT_YET, Exchange, Reply
 
 
@@ -84,6 +87,25 @@ class RecordTests(SynchronousTestCase):
             Exchange(b"id-1", None, None, 0.0).statsu = 1  # type: ignore[attr-defined]
         with self.assertRaises(AttributeError):
             Reply(200).statsu = 1  # type: ignore[attr-defined]
+
+    def test_aFailureLeavesNoCycle(self) -> None:
+        """A client that sends a million bad requests must not have them all wait for the garbage collector."""
+
+        def refuse() -> None:
+            exchange = Exchange(b"id-1", None, None, 0.0)
+            try:
+                try:
+                    raise ValueError("the frames of what has led to it count too")
+                except ValueError:
+                    raise BadRequest("no") from None
+            except ProxyError as error:
+                exchange.failed(error)
+
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        refuse()
+        self.assertEqual(gc.collect(), 0)
 
     def test_representation(self) -> None:
         """What a debugger shows: the id, and how far it has come."""

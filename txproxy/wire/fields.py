@@ -13,6 +13,7 @@ import httptools
 
 from txproxy.errors import ProxyError
 from txproxy.wire.grammar import OWS, is_field_value, is_token
+from txproxy.wire.memory import Memory
 
 Field = tuple[bytes, bytes]
 """A field's name, as it was spelled, and its value without surrounding whitespace."""
@@ -45,12 +46,14 @@ _KNOWN_NAMES = frozenset(
     ).split()
 ).union(CLAIM_NAMES)
 
-_MAX_SPELLINGS = 4096
-# A client that invents names cannot make this grow without bound, nor push out the usual spellings.
-_kinds: dict[bytes, bytes] = {}
-for _name in _KNOWN_NAMES:
-    for _spelling in (_name, _name.title(), _name.upper()):
-        _kinds[_spelling] = _name
+_MOST_SPELLINGS = 4096
+_MOST_NAME_BYTES = 64
+# A client that invents names cannot make this grow without bound, nor push out the usual spellings for long.
+_kinds = Memory(
+    _MOST_SPELLINGS,
+    known={spelling: name for name in _KNOWN_NAMES for spelling in (name, name.title(), name.upper())},
+)
+_recall = _kinds.recall
 
 
 def kind_of(name: bytes) -> bytes:
@@ -61,8 +64,8 @@ def kind_of(name: bytes) -> bytes:
     """
     lower = name.lower()
     kind = lower if lower in _KNOWN_NAMES else UNDERSCORE if UNDERSCORE in name or is_disguised(name) else b""
-    if len(_kinds) < _MAX_SPELLINGS and len(name) <= 64:
-        _kinds[name] = kind
+    if len(name) <= _MOST_NAME_BYTES:
+        _kinds.learn(name, kind)
     return kind
 
 
@@ -87,7 +90,7 @@ class FieldTokenizer:
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a field line from llhttp."""
         self._fields.append((name, value))
-        kind = _kinds.get(name)
+        kind = _recall(name)
         if kind is None:
             kind = kind_of(name)
         if kind:
@@ -120,11 +123,16 @@ class FieldTokenizer:
         if not _STATEFUL.isdisjoint(known):
             self._renew()
         if len(known) != len(special):
-            known = _join_repeated(special, error)
+            known = join_repeated(special, error)
         return fields, known
 
 
-def _join_repeated(special: list[Field], error: type[ProxyError]) -> dict[bytes, bytes]:
+def join_repeated(special: list[Field], error: type[ProxyError]) -> dict[bytes, bytes]:
+    """Return values by kind, those of a repeated field joined with a comma (RFC 9110 section 5.2).
+
+    :param special: kinds and values, in order.
+    :raises error: if Host or Content-Length is repeated.
+    """
     joined: dict[bytes, bytes] = {}
     for kind, value in special:
         if kind not in joined:

@@ -65,24 +65,30 @@ class Hop(NamedTuple):
     """Of the listener."""
     via_name: bytes
     tail: bytes
-    """The added fields that are the same for each HTTP/1.1 request of an untrusted peer, ready to be sent."""
+    """The added fields that are the same for each request of an untrusted peer, ready to be sent; those of HTTP/1.0
+    are not among them."""
     identity: tuple[Field, ...] = ()
     """Who the peer has proved to be; nothing if it is not asked."""
 
 
 def make_hop(
-    peer: bytes, trusted: bool, scheme: bytes, port: bytes, via_name: bytes, identity: tuple[Field, ...] = ()
+    peer: bytes,
+    trusted: bool,
+    scheme: bytes,
+    port: bytes,
+    via_name: bytes,
+    identity: tuple[Field, ...] = (),
+    version: bytes = b"1.1",
 ) -> Hop:
     """Return a Hop with its ready-made field lines.
 
     :param identity: fields that say whose certificate the peer has shown, or that it has shown none; no fields if it
         is not asked for one.
+    :param version: of HTTP that the connection speaks; HTTP/1.0 is told by each request.
     """
-    tail = (
-        b"\r\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Port: %b%b\r\nVia: 1.1 %b\r\nX-Request-Id: "
-    )
+    tail = b"\r\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Port: %b%b\r\nVia: %b %b\r\nX-Request-Id: "
     proved = b"".join([b"\r\n%b: %b" % field for field in identity])
-    return Hop(peer, trusted, scheme, port, via_name, tail % (peer, scheme, port, proved, via_name), identity)
+    return Hop(peer, trusted, scheme, port, via_name, tail % (peer, scheme, port, proved, version, via_name), identity)
 
 
 class RequestRules(NamedTuple):
@@ -126,17 +132,23 @@ def write_request_head(
             lines = request.lines = _plain_lines(request)
         if lines:
             return b"".join((request.method, b" ", target, b" HTTP/1.1\r\n", lines, hop.tail, request_id, b"\r\n\r\n"))
-    kept = _kept_request_fields(request, host, hop, rules.allow_underscores)
-    kept += _added_request_fields(request, hop, request_id, rules.forwarded)
-    if rules.changes_fields:
-        kept = apply_rules(kept, rules.remove, rules.set, rules.add)
-    return b"%b %b HTTP/1.1\r\n%b\r\n\r\n" % (request.method, target, write_fields(kept))
+    fields = request_fields(request, host, hop, request_id, rules)
+    return b"%b %b HTTP/1.1\r\n%b\r\n\r\n" % (request.method, target, write_fields(fields))
+
+
+def request_fields(
+    request: RequestHead, host: bytes | None, hop: Hop, request_id: bytes, rules: RequestRules
+) -> list[Field]:
+    """Return the fields that go to a backend by HTTP/1.1; see ``write_request_head`` for the parameters."""
+    fields = kept_request_fields(request, host, hop, rules.allow_underscores)
+    fields += _added_request_fields(request, hop, request_id, rules.forwarded)
+    return apply_rules(fields, rules.remove, rules.set, rules.add) if rules.changes_fields else fields
 
 
 def _plain_lines(request: RequestHead) -> bytes:
     """Return the field lines that need nothing but the end of a hop after them, or nothing if there is more to do."""
     known, fields = request.known, request.fields
-    if not request.minor or request.host != known.get(b"host"):
+    if not request.minor or request.chunked or request.host != known.get(b"host"):
         return b""
     if not known.keys().isdisjoint(_REQUEST_ACTS):
         if known.keys() & _REQUEST_ACTS != _HARMLESS_ACTS or request.options != [b"keep-alive"]:
@@ -151,7 +163,13 @@ def _plain_lines(request: RequestHead) -> bytes:
     return write_fields(fields) + b"\r\nX-Forwarded-Host: " + request.host
 
 
-def _kept_request_fields(request: RequestHead, host: bytes | None, hop: Hop, underscores: bool) -> list[Field]:
+def kept_request_fields(request: RequestHead, host: bytes | None, hop: Hop, underscores: bool) -> list[Field]:
+    """Return what goes on of a client's own fields, Host among them.
+
+    :param host: value of Host, or None to keep the client's.
+    :param hop: only what it says of the client's trust matters: all untrusted ones give the same.
+    :param underscores: keep names with underscores.
+    """
     known = request.known
     dropped: set[bytes] = set(_HOP_BY_HOP.intersection(known))
     dropped.update(CLAIM_NAMES)
@@ -193,7 +211,7 @@ def _added_request_fields(request: RequestHead, hop: Hop, request_id: bytes, for
         (b"X-Forwarded-Proto", known.get(b"x-forwarded-proto", hop.scheme)),
         (b"X-Forwarded-Port", known.get(b"x-forwarded-port", hop.port)),
         *hop.identity,
-        (b"Via", b"1.%d %b" % (request.minor, hop.via_name)),
+        (b"Via", b"%b %b" % (request.version, hop.via_name)),
         (b"X-Request-Id", request_id),
     ]
     if host:
@@ -202,9 +220,14 @@ def _added_request_fields(request: RequestHead, hop: Hop, request_id: bytes, for
         added.append((b"Forwarded", _forwarded_element(request.host, hop)))
     if request.chunked:
         added.append((b"Transfer-Encoding", b"chunked"))
-    if b"te" in request.known and b"trailers" in split_list(request.known[b"te"]):
+    if takes_trailers(request):
         added += [(b"TE", b"trailers"), (b"Connection", b"TE")]
     return added
+
+
+def takes_trailers(request: RequestHead) -> bool:
+    """Return whether a client says that it keeps the trailers of replies (RFC 9110 section 10.1.4)."""
+    return b"te" in request.known and b"trailers" in split_list(request.known[b"te"])
 
 
 def _forwarded_element(host: bytes, hop: Hop) -> bytes:
@@ -266,11 +289,11 @@ def write_reply_head(
     """
     if rules is not NO_REPLY_RULES:
         ours = [tuple(line.split(b": ", 1)) for line in added.split(b"\r\n") if line]
-        fields = apply_rules(_kept_reply_fields(reply) + ours, rules.remove, rules.set, rules.add)  # type: ignore[operator]
+        fields = apply_rules(_http1_reply_fields(reply) + ours, rules.remove, rules.set, rules.add)  # type: ignore[operator]
         return b"%b%b\r\n" % (_status_line(reply), write_fields(fields) + b"\r\n" if fields else b"")
     lines = reply.lines
     if lines is None:
-        fields = _kept_reply_fields(reply)
+        fields = _http1_reply_fields(reply)
         # `added` begins with the CRLF that ends a field line.
         lines = reply.lines = _status_line(reply) + write_fields(fields) if fields else _status_line(reply)[:-2]
     return lines + added
@@ -291,7 +314,13 @@ def _status_line(reply: ReplyHead) -> bytes:
     return b"HTTP/1.1 %d %b\r\n" % (reply.status, reply.reason)
 
 
-def _kept_reply_fields(reply: ReplyHead) -> list[Field]:
+def _http1_reply_fields(reply: ReplyHead) -> list[Field]:
+    fields = kept_reply_fields(reply)
+    return [*fields, (b"Content-Length", b"0")] if reply.lacks_length else fields
+
+
+def kept_reply_fields(reply: ReplyHead) -> list[Field]:
+    """Return what goes on of a backend's own fields."""
     known, fields = reply.known, reply.fields
     dropped: set[bytes] = set(_REPLY_ACTS.intersection(known))
     if reply.options:

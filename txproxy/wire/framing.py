@@ -6,7 +6,7 @@ also where the RFC would let a recipient choose.
 
 from __future__ import annotations
 
-from txproxy.errors import BadReply, BadRequest, ProxyError, UnsupportedCoding
+from txproxy.errors import BadReply, BadRequest, ExpectationFailed, ProxyError, UnsupportedCoding
 from txproxy.wire.grammar import split_list
 from txproxy.wire.messages import ReplyHead, RequestHead
 
@@ -41,6 +41,19 @@ def set_request_framing(request: RequestHead) -> None:
         request.keep_alive = b"close" not in options and (request.minor >= 1 or b"keep-alive" in options)
 
 
+def set_expectation(request: RequestHead) -> None:
+    """Decide whether a client waits for our word before it sends its body; its length must be known already.
+
+    :raises ExpectationFailed: for an expectation besides 100-continue (RFC 9110 section 10.1.1).
+    """
+    if request.minor == 0:
+        return  # RFC 9110 section 10.1.1: an expectation of an HTTP/1.0 client is ignored.
+    if split_list(request.known[b"expect"]) != [b"100-continue"]:
+        raise ExpectationFailed("an expectation besides 100-continue")
+    # A client that sends no body waits for nothing (the same section).
+    request.expects_continue = request.has_body
+
+
 def _refuse_coding(value: bytes) -> None:
     codings = [part.strip(b" \t").lower() for part in value.split(b",")]
     names = [coding.partition(b";")[0].strip(b" \t") for coding in codings]
@@ -62,6 +75,14 @@ def parse_content_length(value: bytes, error: type[ProxyError]) -> int:
     return int(digits or b"0")
 
 
+def has_no_body(status: int, method: bytes) -> bool:
+    """Return whether a reply can have no body, whatever its fields say (RFC 9110 section 6.4.1).
+
+    :param method: of the request that is answered.
+    """
+    return method == b"HEAD" or status < 200 or status == 204 or status == 304
+
+
 def set_reply_framing(reply: ReplyHead, method: bytes) -> None:
     """Decide the length of a reply's body and whether the backend's connection persists (RFC 9112 section 6.3).
 
@@ -78,8 +99,7 @@ def set_reply_framing(reply: ReplyHead, method: bytes) -> None:
     if connection is not None:
         reply.options = options = split_list(connection)
         reply.keep_alive = b"close" not in options and (reply.minor >= 1 or b"keep-alive" in options)
-    status = reply.status
-    if method == b"HEAD" or status < 200 or status == 204 or status == 304:
+    if has_no_body(reply.status, method):
         reply.content_length = 0
     elif coding is not None:
         reply.chunked = True

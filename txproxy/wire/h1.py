@@ -7,23 +7,21 @@ import re
 from txproxy.errors import (
     BadReply,
     BadRequest,
-    ExpectationFailed,
     HeadersTooLarge,
     UnsupportedVersion,
     UriTooLong,
 )
 from txproxy.wire import framing
+from txproxy.wire.addressing import set_authority, set_target
 from txproxy.wire.fields import FieldTokenizer
-from txproxy.wire.grammar import is_token, split_authority, split_list
+from txproxy.wire.grammar import is_token
 from txproxy.wire.heads import check_sizes
 from txproxy.wire.limits import REPLY_LIMITS, HeadLimits
 from txproxy.wire.messages import ReplyHead, RequestHead
-from txproxy.wire.target import check_target, escape_high_bytes, normal_path, plain_path, split_absolute
 
 _USUAL_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH"))
 _VERSION = re.compile(rb"HTTP/([0-9])\.([0-9])")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
-_SLASH = 0x2F
 _DECISIVE = frozenset((b"connection", b"content-length", b"expect", b"transfer-encoding"))
 """Fields that say what follows a request's head."""
 
@@ -47,12 +45,12 @@ def parse_request_head(head: bytes, tokenizer: FieldTokenizer, limits: HeadLimit
     if len(fields) > limits.fields:
         raise HeadersTooLarge(f"more than {limits.fields} fields")
     request = RequestHead(method, target, minor, fields, known)
-    _set_target(request)
-    _set_authority(request)
+    set_target(request)
+    set_authority(request)
     if not _DECISIVE.isdisjoint(known):
         framing.set_request_framing(request)
         if b"expect" in known:
-            _set_expectation(request)
+            framing.set_expectation(request)
     return request
 
 
@@ -82,60 +80,6 @@ def _minor_version(version: bytes) -> int:
     if found.group(1) != b"1":
         raise UnsupportedVersion(f"major version {found.group(1).decode()}")
     return min(int(found.group(2)), 1)
-
-
-def _set_target(request: RequestHead) -> None:
-    target, method = request.target, request.method
-    if target[0] == _SLASH and method != b"CONNECT":
-        path = plain_path(target)
-        if path is not None:
-            request.path = path
-            return
-    odd = check_target(target)
-    target = request.target = escape_high_bytes(target)
-    if method == b"CONNECT":
-        authority = split_authority(target)
-        if authority is None or authority[1] is None:  # RFC 9112 section 3.2.3: the port cannot be left out.
-            raise BadRequest("target of CONNECT is not an authority")
-        request.path = b""
-    elif target[0] == _SLASH:
-        request.path, request.suspicious = normal_path(target)
-    elif target == b"*":
-        if method != b"OPTIONS":
-            raise BadRequest("target * is for OPTIONS only")
-    else:
-        request.host, origin = split_absolute(target)
-        # RFC 9112 section 3.2.4: OPTIONS on an authority alone asks about the whole server.
-        bare = method == b"OPTIONS" and target.count(b"/") == 2 and b"?" not in target
-        request.target = b"*" if bare else origin
-        request.path, request.suspicious = (b"*", False) if bare else normal_path(origin)
-    request.suspicious = request.suspicious or odd
-
-
-def _set_authority(request: RequestHead) -> None:
-    host = request.known.get(b"host")
-    if host is None:
-        if request.minor >= 1:
-            raise BadRequest("no Host")
-        host = b""
-    parts = split_authority(host)
-    if parts is None and (host or request.minor >= 1):
-        raise BadRequest("Host is not valid")
-    if request.host:
-        parts = split_authority(request.host)
-    else:
-        request.host = host
-    if parts is not None:
-        request.hostname, request.port = parts
-
-
-def _set_expectation(request: RequestHead) -> None:
-    if request.minor == 0:
-        return  # RFC 9110 section 10.1.1: an expectation of an HTTP/1.0 client is ignored.
-    if split_list(request.known[b"expect"]) != [b"100-continue"]:
-        raise ExpectationFailed("an expectation besides 100-continue")
-    # A client that sends no body waits for nothing (the same section).
-    request.expects_continue = request.has_body
 
 
 def parse_reply_head(head: bytes, tokenizer: FieldTokenizer, method: bytes) -> ReplyHead:

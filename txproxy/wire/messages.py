@@ -9,6 +9,7 @@ class RequestHead:
     """The head of a request, understood and found valid."""
 
     __slots__ = (
+        "block",
         "chunked",
         "content_length",
         "expects_continue",
@@ -25,6 +26,7 @@ class RequestHead:
         "port",
         "suspicious",
         "target",
+        "version",
     )
 
     def __init__(
@@ -35,7 +37,9 @@ class RequestHead:
         """Origin-form or ``*``, as it goes upstream unless a route rewrites it: byte for byte, but for bytes above
         0x7F, which are escaped."""
         self.minor = minor
-        """Minor version of HTTP/1 that the client speaks."""
+        """Minor version of HTTP/1 that the client speaks; 1 for HTTP/2, which means what HTTP/1.1 does."""
+        self.version = b"1.1" if minor else b"1.0"
+        """Version of HTTP that the client speaks: ``1.0``, ``1.1`` (whatever it claims above it) or ``2.0``."""
         self.fields = fields
         self.known = known
         """Values of the fields that the proxy acts on, by lower-case name."""
@@ -56,6 +60,8 @@ class RequestHead:
         """Connection options (RFC 9110 section 7.6.1), lower case; None without a Connection field."""
         self.lines: bytes | None = None
         """Field lines as they go upstream, up to X-Forwarded-Host, once a writer has made them; see ``forwarding``."""
+        self.block: bytes | None = None
+        """The same for HTTP/2, from :authority on, once a writer has made it; see ``http2.requests``."""
 
     @property
     def has_body(self) -> bool:
@@ -70,39 +76,49 @@ class ReplyHead:
     """The head of a reply, understood and found valid."""
 
     __slots__ = (
+        "block",
         "chunked",
         "content_length",
         "fields",
         "keep_alive",
         "known",
+        "lacks_length",
         "lines",
         "minor",
         "options",
         "reason",
         "status",
         "until_close",
+        "version",
     )
 
     def __init__(self, status: int, reason: bytes, minor: int, fields: list[Field], known: dict[bytes, bytes]) -> None:
         self.status = status
         self.reason = reason
         self.minor = minor
+        self.version = b"1.1" if minor else b"1.0"
+        """Version of HTTP that the backend speaks: ``1.0``, ``1.1`` or ``2.0``; the last has a minor version of 1."""
         self.fields = fields
         self.known = known
         self.content_length: int | None = None
         """Length of the body that follows: 0 where there is none, None where only its end tells."""
         self.chunked = False
         self.until_close = False
+        self.lacks_length = False
+        """Only the end of an HTTP/2 stream says that the body is empty; HTTP/1.1 needs a Content-Length for that."""
         self.keep_alive = minor >= 1
         self.options: list[bytes] | None = None
         self.lines: bytes | None = None
         """Status line and field lines as they go downstream, once a writer has made them; see ``forwarding``."""
+        self.block: bytes | None = None
+        """The same for HTTP/2; see ``http2.replies``."""
 
     def copy(self) -> ReplyHead:
         """Return a reply head of one's own, whose fields may be changed."""
         other = ReplyHead(self.status, self.reason, self.minor, list(self.fields), dict(self.known))
         other.content_length, other.chunked, other.until_close = self.content_length, self.chunked, self.until_close
         other.keep_alive, other.options = self.keep_alive, self.options
+        other.version, other.lacks_length = self.version, self.lacks_length
         return other
 
     def __repr__(self) -> str:

@@ -2,46 +2,21 @@
 
 Clients poll, browsers repeat themselves and backends send the same fields for a second at a time. What is remembered is
 the model, which nobody changes in place. A head is remembered when it comes for the second time, so that heads that
-never repeat cost one look-up and fill no memory; both memories are bounded, and simply emptied when they are full.
+never repeat cost one look-up and fill no memory; both memories are bounded (see ``memory``).
 """
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
-
 from txproxy.wire.fields import FieldTokenizer
 from txproxy.wire.h1 import parse_reply_head, parse_request_head
 from txproxy.wire.limits import HeadLimits
+from txproxy.wire.memory import Memory
 from txproxy.wire.messages import ReplyHead, RequestHead
 
-_MOST_HEADS = 512
-_MOST_HEAD_BYTES = 1024
-_MOST_SEEN = 4096
-
-T = TypeVar("T")
-
-
-class _Memory(Generic[T]):
-    """Models by the bytes that they were made from."""
-
-    __slots__ = ("_seen", "models")
-
-    def __init__(self) -> None:
-        self.models: dict[bytes, T] = {}
-        # Only hashes: two heads that share one are remembered a little early, and nothing else comes of it.
-        self._seen: set[int] = set()
-
-    def learn(self, head: bytes, model: T) -> None:
-        """Remember a model if its head has been seen before."""
-        seen, number = self._seen, hash(head)
-        if number not in seen:
-            if len(seen) >= _MOST_SEEN:
-                seen.clear()
-            seen.add(number)
-        elif len(head) <= _MOST_HEAD_BYTES:
-            if len(self.models) >= _MOST_HEADS:
-                self.models.clear()
-            self.models[head] = model
+MOST_HEADS = 512
+"""Heads that one parser remembers."""
+MOST_HEAD_BYTES = 1024
+"""Longer ones are not remembered."""
 
 
 class RequestParser:
@@ -54,8 +29,8 @@ class RequestParser:
     def __init__(self, tokenizer: FieldTokenizer, limits: HeadLimits) -> None:
         self.tokenizer = tokenizer
         self.limits = limits
-        self._memory: _Memory[RequestHead] = _Memory()
-        self._recall = self._memory.models.get
+        self._memory: Memory[bytes, RequestHead] = Memory(MOST_HEADS)
+        self._recall = self._memory.recall
 
     def parse(self, head: bytes) -> RequestHead:
         """Understand one request head; see ``h1.parse_request_head`` for what is raised.
@@ -65,7 +40,8 @@ class RequestParser:
         request = self._recall(head)
         if request is None:
             request = parse_request_head(head, self.tokenizer, self.limits)
-            self._memory.learn(head, request)
+            if len(head) <= MOST_HEAD_BYTES:
+                self._memory.learn(head, request)
         return request
 
 
@@ -77,8 +53,8 @@ class ReplyParser:
 
     def __init__(self, tokenizer: FieldTokenizer) -> None:
         self.tokenizer = tokenizer
-        self._memory: _Memory[ReplyHead] = _Memory()
-        self._recall = self._memory.models.get
+        self._memory: Memory[bytes, ReplyHead] = Memory(MOST_HEADS)
+        self._recall = self._memory.recall
 
     def parse(self, head: bytes, method: bytes) -> ReplyHead:
         """Understand one reply head; see ``h1.parse_reply_head`` for what is raised.
@@ -90,5 +66,6 @@ class ReplyParser:
         reply = self._recall(head)
         if reply is None:
             reply = parse_reply_head(head, self.tokenizer, method)
-            self._memory.learn(head, reply)
+            if len(head) <= MOST_HEAD_BYTES:
+                self._memory.learn(head, reply)
         return reply

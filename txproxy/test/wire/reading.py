@@ -45,7 +45,7 @@ def reply_with(*lines: bytes, line: bytes = b"HTTP/1.1 200 OK", method: bytes = 
 
 def facts(model: RequestHead | ReplyHead) -> dict[str, Any]:
     """Return all that a parser says of a head."""
-    return {name: getattr(model, name) for name in model.__slots__ if name != "lines"}
+    return {name: getattr(model, name) for name in model.__slots__ if name not in ("block", "lines")}
 
 
 def forwarded(
