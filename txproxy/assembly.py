@@ -16,6 +16,7 @@ from txproxy.config.route_model import Route as RouteSettings
 from txproxy.downstream.moments import HttpDate, RequestIds
 from txproxy.downstream.secure_site import SecureSite
 from txproxy.downstream.site import Gate, ListenerSettings, Site, SiteTools
+from txproxy.downstream.together import Together
 from txproxy.observe.access_log import AccessLog, CombinedFormatter, JsonFormatter
 from txproxy.observe.counters import Counters
 from txproxy.observe.ending import Ending
@@ -34,6 +35,7 @@ from txproxy.upstream.roster import Roster
 from txproxy.upstream.tools import UpstreamTools
 from txproxy.wire.fields import FieldTokenizer
 from txproxy.wire.forwarding import NO_REPLY_RULES, PLAIN_RULES, ReplyRules, RequestRules
+from txproxy.wire.http2.engine import EngineSettings
 from txproxy.wire.limits import HeadLimits
 from txproxy.wire.parsers import ReplyParser
 
@@ -127,6 +129,7 @@ def assemble(
         gate,
         TrustedPeers(config.proxy.trusted_proxies),
         ending.ended,
+        Together(reactor.callLater),
     )
     sections = make_sections(config, reactor, clocks, counters.tls)
     sites: dict[str, Site] = {}
@@ -170,6 +173,13 @@ def _listener_settings(listener: Listener, config: Config) -> ListenerSettings:
         max_connections_per_ip=listener.max_connections_per_ip,
         via_name=config.proxy.via_name.encode(),
         scheme=b"https" if listener.tls else b"http",
+        http2=EngineSettings(
+            listener.h2_max_streams,
+            listener.h2_stream_window_bytes,
+            listener.h2_connection_window_bytes,
+            listener.max_header_bytes,
+        ),
+        h2_reset_budget=listener.h2_reset_budget,
     )
 
 

@@ -25,8 +25,9 @@ from txproxy.upstream.checks.monitor import Monitor
 from txproxy.upstream.checks.probes import ProbeSettings, make_probe
 from txproxy.upstream.choosing import ClusterSettings, ClusterTools
 from txproxy.upstream.cluster import Cluster
-from txproxy.upstream.connector import Connector, Endpoint
+from txproxy.upstream.connector import Connector, Endpoint, GreetedConnector
 from txproxy.upstream.http1 import UpstreamConnection
+from txproxy.upstream.http2 import Http2Connection
 from txproxy.upstream.names.discovery import Discovery, TtlBounds
 from txproxy.upstream.names.resolver import Resolver, resolv_conf_path
 from txproxy.upstream.pool import PoolLimits
@@ -114,7 +115,9 @@ class ClusterMaker:
             return None
         try:
             context = ClientContext(
-                ClientSettings(tls.verify, tls.server_name, tls.ca, tls.client_chain, tls.client_key),
+                ClientSettings(
+                    tls.verify, tls.server_name, tls.ca, tls.client_chain, tls.client_key, settings.protocol == "h2"
+                ),
                 self._clocks.wall(),
             )
         except ClientTlsError as error:
@@ -157,14 +160,20 @@ class ClusterMaker:
             pool.idle_timeout_s,
         )
 
-        def make_connector(backend: Backend) -> Connector:
+        http2, timeout_s = cluster.protocol == "h2", pool.connect_timeout_s
+        scheme = b"https" if cluster.tls.enabled else b"http"
+
+        def make_connector(backend: Backend) -> Connector | GreetedConnector:
             endpoint = Endpoint(identity.hosts, identity.port, identity.path)
             reactor = self._eager
             if tls is not None and cluster.tls.enabled:
-                reactor = SecureReactor(self._reactor, tls.to(host))
-            return Connector(
-                reactor, endpoint, pool.connect_timeout_s, lambda: UpstreamConnection(backend, timeouts, tools)
+                reactor = SecureReactor(self._reactor, tls.to(host, http2))
+            if not http2:
+                return Connector(reactor, endpoint, timeout_s, lambda: UpstreamConnection(backend, timeouts, tools))
+            connector = Connector(
+                reactor, endpoint, timeout_s, lambda: Http2Connection(backend, timeouts, tools, scheme)
             )
+            return GreetedConnector(connector, timeout_s, tools.clock)
 
         limits = PoolLimits(
             cluster.connection_limit(entry),
@@ -175,6 +184,7 @@ class ClusterMaker:
             pool.queue_timeout_s,
             pool.when_full,
             pool.min_idle,
+            http2,
         )
         health = Health(_health_settings(cluster), tools.clock(), joined_late=late)
         return Backend(identity, limits, health, make_connector, tools.clock, tools.deadlines)
@@ -192,6 +202,7 @@ class ClusterMaker:
             body=health.body,
             timeout_s=health.timeout_s,
             tls=tls,
+            http2=settings.protocol == "h2",
             function=self._functions.get(health.type),
         )
         return Monitor(

@@ -208,6 +208,10 @@ class TlsFailed(ConnectFailed):
     """The backend speaks no TLS, or none that we speak, or does not accept who we are."""
 
 
+class NoHttp2(ConnectFailed):
+    """The backend does not speak HTTP/2, which is all that we speak with it."""
+
+
 class ConnectTimeout(UpstreamError):
     """The backend did not accept the connection in time."""
 
@@ -242,6 +246,13 @@ class NoReply(BadReply):
     """The backend closed or reset the connection before the head of a reply was complete."""
 
     resendable = True
+
+
+class Unprocessed(NoReply):
+    """The backend says that it did nothing about the request: it refused it, or goes away (RFC 9113 section 8.7)."""
+
+    retryable = True
+    resendable = False
 
 
 class ReplyCut(UpstreamError):

@@ -17,7 +17,7 @@ from txproxy.tls.profile import Profile
 from txproxy.tls.secrecy import keep_out_of_core_dumps
 from txproxy.tls.server import ServerSettings, ServerTls
 
-_SERVED = {"http/1.1": (b"http/1.1", b"http/1.0")}
+_SERVED = {"h2": (b"h2",), "http/1.1": (b"http/1.1", b"http/1.0")}
 """What is agreed to for a name of the configuration: a client that offers HTTP/1.0 alone (curl -0) is served too."""
 
 

@@ -61,3 +61,19 @@ class Valve:
 
     def __repr__(self) -> str:
         return f"<Valve {'shut: ' + str(Reason(self.reasons).name) if self.reasons else 'open'}>"
+
+
+class _NoValve(Valve):
+    """Stays open."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.reasons = 0
+
+    def shut(self, reason: Reason) -> None:
+        """Do nothing: there is nothing to be read."""
+
+
+NO_VALVE: Valve = _NoValve()
+"""Of whoever has nothing to send."""

@@ -48,9 +48,9 @@ class Health(Section):
 
     type: Probe = Field(
         default="http",
-        description='"http": a GET; "tcp": a connection; "tls": a handshake; or MODULE:FUNCTION, a Python function of '
-        "the target (name, hosts, port, path) that returns True if it is healthy, False or a reason if not, or "
-        "a Deferred or coroutine of either.",
+        description='"http": a GET, in HTTP/2 if the cluster speaks that; "tcp": a connection; "tls": a handshake; or '
+        "MODULE:FUNCTION, a Python function of the target (name, hosts, port, path) that returns True if it is "
+        "healthy, False or a reason if not, or a Deferred or coroutine of either.",
     )
     path: Target = Field(default="/health", description="Path and query that an http check asks for by GET.")
     host: OptionalHostWithPort = Field(
@@ -113,15 +113,22 @@ class Breaker(Section):
 
 
 class Pool(Section):
-    """Connections to one backend that are kept and shared by requests, per worker."""
+    """Connections to one backend that are kept and shared by requests, per worker. By HTTP/1.1 a connection carries one
+    request at a time; by HTTP/2 as many as the backend allows, 100 at most."""
 
-    max_connections: Count = Field(default=256, description="Connections to one backend and from one worker.")
+    max_connections: Count = Field(
+        default=256,
+        description="Connections to one backend and from one worker; in HTTP/2 one more is made if all others only "
+        "complete what they carry.",
+    )
     min_idle: CountOrZero = Field(default=0, description="Idle connections that are kept open in advance.")
     max_idle: CountOrZero = Field(default=32, description="Idle connections that are kept; 0: each serves one request.")
     idle_timeout_s: Seconds = Field(
         default=30.0, description="Seconds after which an idle connection is closed; keep it under the backend's own."
     )
-    max_requests: Count = Field(default=1000, description="Requests after which a connection is not used again.")
+    max_requests: Count = Field(
+        default=1000, description="Requests after which a connection is not used again; those under way are completed."
+    )
     max_age_s: Seconds = Field(default=3600.0, description="Seconds after which a connection is not used again.")
     connect_timeout_s: Seconds = Field(
         default=5.0, description="Seconds that connecting may take, a TLS handshake included."
@@ -171,7 +178,8 @@ class Timeouts(Section):
     )
     between_bytes_s: Seconds = Field(default=60.0, description="Seconds between two reads of a reply's body.")
     stream_s: Seconds = Field(
-        default=3600.0, description="Seconds between two reads of an event stream (text/event-stream)."
+        default=3600.0,
+        description="Seconds between two reads of an event stream (text/event-stream), or of a gRPC reply by HTTP/2.",
     )
     tunnel_idle_s: Seconds = Field(default=3600.0, description="Seconds without a byte either way that end a tunnel.")
     tunnel_max_s: SecondsOrZero = Field(default=0.0, description="Seconds that a tunnel may last at all; 0: no limit.")
@@ -212,7 +220,9 @@ class Cluster(Section):
         "TXPROXY_STICKY_KEY has the key; without it one is made at each start, and clients may move.",
     )
     protocol: Literal["http1", "h2"] = Field(
-        default="http1", description='Protocol towards the backends: "http1" or "h2".'
+        default="http1",
+        description='Protocol towards the backends: "http1" (HTTP/1.1) or "h2" (HTTP/2). By TLS nothing but h2 is '
+        "offered; without TLS a backend must expect it.",
     )
     panic: bool = Field(
         default=True,

@@ -67,10 +67,7 @@ class _Writer:
             yield self._value_line((*path, key), value)
 
     def _value_line(self, path: KeyPath, value: object) -> str:
-        text = f"{format_key(str(path[-1]))} = {_value(value, path)}"
-        # An array with an element that nothing serves cannot be loaded either.
-        is_refused = isinstance(value, list | tuple) and any(starts_with(prefix, path) for prefix in self._refused)
-        return _comment(text) if is_refused else self._line(path, text)
+        return self._line(path, f"{format_key(str(path[-1]))} = {_value(value, path)}")
 
     def _line(self, path: KeyPath, text: str) -> str:
         if any(starts_with(path, prefix) for prefix in self._refused):

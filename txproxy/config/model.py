@@ -191,8 +191,8 @@ class TlsSettings(Section):
     client_ca: str = Field(default="", description="File with the authorities of client certificates, in PEM.")
     alpn: Array[Literal["h2", "http/1.1"]] = Field(
         default=("h2", "http/1.1"),
-        description="Protocols that are offered by ALPN, the preferred one first; h2 is not served yet. Empty: what "
-        "clients offer is not looked at.",
+        description="Protocols that are offered by ALPN, the preferred one first. Empty: what clients "
+        "offer is not looked at.",
     )
     tickets: bool = Field(default=True, description="Whether sessions can be resumed by ticket.")
     ticket_lifetime_s: Seconds = Field(default=43200.0, description="Seconds after which the ticket key is replaced.")

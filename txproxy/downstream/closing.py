@@ -42,7 +42,7 @@ class ClosingConnection(ReplyingConnection):
             self._closing = True
             self._reader = None
             cancel_upstream(exchange)
-            exchange.error = ClientLeft()
+            exchange.failed(ClientLeft())
             exchange.status = ClientLeft.status
             self._keep_alive = False
             self._finish(exchange, ClientLeft.end_reason)

@@ -25,8 +25,8 @@ class Handshake(Protocol):
 
     transport: Any
 
-    exchange = None
-    """There is none before the handshake is complete."""
+    under_way = 0
+    """There is no exchange before the handshake is complete."""
 
     def __init__(self, site: Any, peer: str) -> None:
         self.site = site
@@ -113,7 +113,7 @@ class Handshake(Protocol):
 
     # What the site calls.
 
-    def close_if_idle(self) -> None:
+    def drain(self) -> None:
         """Close: the proxy is stopping, and no request has come."""
         self._end("shutdown")
 

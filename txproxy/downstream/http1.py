@@ -14,17 +14,17 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from txproxy.bridge.body import HIGH_WATERMARK_BYTES, RequestBody
-from txproxy.bridge.valve import Reason, Valve
-from txproxy.downstream.closing import ClosingConnection
+from txproxy.bridge.body import RequestBody
+from txproxy.bridge.valve import Valve
+from txproxy.downstream.receiving import ReceivingConnection
 from txproxy.errors import (
     BadBody,
     BadRequest,
-    BodyTooLarge,
     ClientLeft,
     InternalError,
     ProxyError,
     RequestTimeout,
+    UnsupportedVersion,
     WriteTimeout,
 )
 from txproxy.exchange import Exchange
@@ -36,6 +36,7 @@ from txproxy.wire.bodies import ChunkedReader, LengthReader
 from txproxy.wire.forwarding import request_id_of
 from txproxy.wire.h1 import parse_request_line
 from txproxy.wire.heads import END_OF_HEAD, HeadGatherer, skip_empty_lines
+from txproxy.wire.http2.frames import PREFACE_HEAD, PREFACE_LINE
 from txproxy.wire.limits import MAX_LEADING_BYTES
 from txproxy.wire.messages import RequestHead
 
@@ -45,7 +46,7 @@ _MOST_SHOWN_BYTES = 512
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol)
-class Http1Connection(ClosingConnection):
+class Http1Connection(ReceivingConnection):
     """One client connection.
 
     :param site: the listener that it belongs to.
@@ -58,6 +59,11 @@ class Http1Connection(ClosingConnection):
         self._busy = False
         self._empty_bytes = 0
         """Of empty lines since the last request."""
+
+    @property
+    def under_way(self) -> int:
+        """Exchanges that have not ended."""
+        return self.exchange is not None
 
     # What Twisted calls.
 
@@ -134,7 +140,7 @@ class Http1Connection(ClosingConnection):
             self._gatherer = None
             exchange = Exchange(self.site.next_id(), None, self, self._head_started_at)
             exchange.peer = exchange.client_address = self.peer
-            exchange.error = ClientLeft()
+            exchange.failed(ClientLeft())
             exchange.status = ClientLeft.status
             self._closing = True
             self._finish(exchange, ClientLeft.end_reason)
@@ -239,7 +245,7 @@ class Http1Connection(ClosingConnection):
         found = gatherer.feed(data)
         if found is None:
             line = gatherer.first_line()
-            if line:
+            if line and not (self._may_switch and line == PREFACE_LINE):
                 parse_request_line(line, self.settings.limits)
             return b""
         head, rest = found
@@ -262,7 +268,12 @@ class Http1Connection(ClosingConnection):
 
     def _start(self, head: bytes, rest: bytes, started_at: float) -> bytes:
         site = self.site
-        request = site.parser.parse(head)
+        try:
+            request = site.parser.parse(head)
+        except UnsupportedVersion:
+            if self._may_switch and head == PREFACE_HEAD:
+                return self._switch(head + rest)
+            raise
         self.requests += 1
         self._empty_bytes = 0
         if self.hop.trusted:
@@ -281,6 +292,22 @@ class Http1Connection(ClosingConnection):
         except ProxyError as error:
             self.fail(exchange, error)
         return rest
+
+    @property
+    def _may_switch(self) -> bool:
+        """Whether the client may turn out to speak HTTP/2: over TLS that is settled by ALPN (RFC 9113 section 3.2)."""
+        return not self.requests and self.tls is None
+
+    def _switch(self, data: bytes) -> bytes:
+        """Let a connection of HTTP/2 take over, the client has known that it can (RFC 9113 section 3.3)."""
+        self._closing = True
+        self.site.deadlines.forget(self)
+        self.transport.unregisterProducer()
+        connection = self.site.make_http2()
+        self.site.handed_over(self, connection)
+        connection.take_over(self.transport, None, self.router, self.peer)
+        connection.dataReceived(data)
+        return b""
 
     def _begin(self, exchange: Exchange) -> None:
         try:
@@ -314,50 +341,6 @@ class Http1Connection(ClosingConnection):
         self._awaits_body()
         return rest
 
-    def _read_body(self, data: bytes) -> None:
-        exchange, reader = self.exchange, self._reader
-        assert exchange is not None and reader is not None
-        body = exchange.body
-        try:
-            content = reader.feed(data)
-            exchange.bytes_in += len(content)
-            route = exchange.route
-            if route is not None and 0 < route.rules.max_body_bytes < exchange.bytes_in:
-                raise BodyTooLarge(f"{exchange.bytes_in} bytes and more")
-        except ProxyError as error:
-            self._keep_alive = False
-            self.fail(exchange, error)
-            return
-        if content:
-            body.write(content)
-        if reader.done:
-            self._buffer = reader.rest
-            self._reader = None
-            if not self.is_full:
-                self.deadline = NEVER
-            body.end(reader.trailers)
-        elif not self.is_full:
-            self._expect(self.settings.body_timeout_s)
-
-    def _awaits_body(self) -> None:
-        """Start the clock for the next part of a body, unless the client waits to be told to send it."""
-        exchange = self.exchange
-        if exchange is None or self._reader is None or self.is_full:
-            return
-        if exchange.request.expects_continue and not exchange.bytes_in and not self._told_to_go_on:  # type: ignore[union-attr]
-            return
-        self._expect(self.settings.body_timeout_s)
-
-    def _hold(self, data: bytes) -> None:
-        if not isinstance(self._buffer, bytearray):
-            self._buffer = bytearray(self._buffer)  # Many short packets would copy bytes again and again.
-        self._buffer += data
-        if len(self._buffer) >= HIGH_WATERMARK_BYTES:
-            self.valve.shut(Reason.PIPELINED)
-
-    def _request_is_complete(self) -> bool:
-        return self._reader is None
-
     def _refuse(self, error: ProxyError) -> None:
         """Answer something that is not a request, and read nothing more."""
         self._gatherer = None
@@ -389,7 +372,7 @@ class Http1Connection(ClosingConnection):
         else:
             self._expect(self.settings.keepalive_timeout_s)
 
-    def close_if_idle(self) -> None:
+    def drain(self) -> None:
         """Close now if no request is under way: the proxy is stopping."""
         if self.exchange is None and self._gatherer is None and not self._closing:
             self._close(abort=False)

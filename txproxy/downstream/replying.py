@@ -81,7 +81,7 @@ class ReplyingConnection(LingeringConnection):
         elif not request.minor:
             extra += b"\r\nConnection: keep-alive"
         self._keep_alive = keep_alive
-        tail = site.reply_tail if reply.minor else site.reply_tail_10
+        tail = site.reply_tails[reply.version]
         route = exchange.route
         if route is None:
             rules = NO_REPLY_RULES
@@ -186,7 +186,7 @@ class ReplyingConnection(LingeringConnection):
         """End an exchange with an error: a reply that says so, or the end of the connection if one has begun."""
         if exchange.ended:
             return
-        exchange.error = error
+        exchange.failed(error)
         self.site.log_failure(exchange, error)
         if exchange.head_sent or not error.status:
             cancel_upstream(exchange)

@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IAddress
 
 from txproxy.downstream.handshake import Handshake
 from txproxy.downstream.http1 import Http1Connection
+from txproxy.downstream.http2 import Http2Connection
 from txproxy.downstream.site import ListenerSettings, Site, SiteTools, peer_address
 from txproxy.pipeline.host_guard import HostGuard
 from txproxy.policy.facts import TlsFacts
@@ -33,9 +34,9 @@ class SecureSite(Site):
         """Return the protocol of a new connection, or None to close it: its peer has too many."""
         return None if self.has_too_many(addr) else Handshake(self, peer_address(addr))
 
-    def make_connection(self, facts: TlsFacts) -> Http1Connection:
+    def make_connection(self, facts: TlsFacts) -> Http1Connection | Http2Connection:
         """Return the protocol for a connection whose handshake is complete."""
-        return Http1Connection(self)
+        return self.make_http2() if facts.alpn == "h2" else Http1Connection(self)
 
     def router_for(self, connection: Any) -> Any:
         """Return the router of one connection: it refuses hosts that have another certificate.
@@ -45,8 +46,3 @@ class SecureSite(Site):
         if not self.tls.settings.has_choice:
             return self.router
         return HostGuard(self.router, self.tls.guard_for(connection))
-
-    def handed_over(self, handshake: Handshake, connection: Any) -> None:
-        """Let a connection stand for another in what is counted."""
-        self.connections.discard(handshake)
-        self.connections.add(connection)

@@ -12,6 +12,8 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from txproxy.downstream.http1 import Http1Connection
+from txproxy.downstream.http2 import Http2Connection
+from txproxy.downstream.together import Together
 from txproxy.errors import Fault, ProxyError
 from txproxy.exchange import Exchange
 from txproxy.observe.counters import Counters
@@ -21,6 +23,8 @@ from txproxy.policy.deadlines import Deadlines
 from txproxy.policy.facts import TlsFacts
 from txproxy.wire.fields import FieldTokenizer
 from txproxy.wire.forwarding import Hop, make_hop
+from txproxy.wire.http2.engine import EngineSettings
+from txproxy.wire.http2.requests import Http2RequestParser
 from txproxy.wire.limits import HeadLimits
 from txproxy.wire.messages import RequestHead
 from txproxy.wire.parsers import RequestParser
@@ -28,6 +32,9 @@ from txproxy.wire.parsers import RequestParser
 log = Logger()
 
 _QUIET_S = 60.0
+
+VERSIONS = (b"1.0", b"1.1", b"2.0")
+"""Of HTTP, as Via has them."""
 
 UNIX_PEER = "unix"
 """What stands for the address of a client on a unix socket, as in nginx."""
@@ -53,6 +60,8 @@ class ListenerSettings(NamedTuple):
     max_connections_per_ip: int = 0
     via_name: bytes = b"txproxy"
     scheme: bytes = b"http"
+    http2: EngineSettings = EngineSettings()
+    h2_reset_budget: int = 100
 
 
 class Gate:
@@ -115,6 +124,8 @@ class SiteTools(NamedTuple):
     """Our own proxies in front."""
     exchange_ended: Callable[[Exchange], None]
     """Called with each exchange when it has ended."""
+    together: Together
+    """Puts the writes of one turn together."""
 
 
 class Site(Factory):
@@ -133,22 +144,34 @@ class Site(Factory):
         self.tools = tools
         self.deadlines = tools.deadlines
         self.parser = RequestParser(tools.tokenizer, settings.limits)
+        self.http2_parser = Http2RequestParser(settings.limits)
         self.clock = tools.clock
         self.http_date = tools.http_date
         self.next_id = tools.next_id
         self.exchange_ended = tools.exchange_ended
+        self.together = tools.together
         self.draining = False
         self.connections: set[Any] = set()
         self.when_empty: Callable[[], None] | None = None
         self._gate = tools.gate
         self._trusted = tools.trusted
         self._per_ip: Counter[str] = Counter()
-        self.reply_tail = b"\r\nVia: 1.1 %b\r\nX-Request-Id: " % settings.via_name
-        self.reply_tail_10 = b"\r\nVia: 1.0 %b\r\nX-Request-Id: " % settings.via_name
+        vias = {version: version + b" " + settings.via_name for version in VERSIONS}
+        self.via_fields = {version: (b"via", via) for version, via in vias.items()}
+        self.reply_tails = {version: b"\r\nVia: %b\r\nX-Request-Id: " % via for version, via in vias.items()}
 
-    def buildProtocol(self, addr: IAddress | None) -> Http1Connection | None:
+    def buildProtocol(self, addr: IAddress | None) -> Any:
         """Return the protocol of a new connection, or None to close it: its peer has too many."""
         return None if self.has_too_many(addr) else Http1Connection(self)
+
+    def make_http2(self) -> Http2Connection:
+        """Return the protocol for a connection whose client has turned out to speak HTTP/2."""
+        return Http2Connection(self)
+
+    def handed_over(self, before: Any, after: Any) -> None:
+        """Let a connection stand for another in what is counted."""
+        self.connections.discard(before)
+        self.connections.add(after)
 
     def has_too_many(self, addr: IAddress | None) -> bool:
         """Return whether a peer may not have another connection, and count that."""
@@ -158,17 +181,18 @@ class Site(Factory):
         self.tools.counters.refused_per_ip += 1
         return True
 
-    def hop_of(self, transport: Any, tls: TlsFacts | None = None, peer: str = "") -> Hop:
+    def hop_of(self, transport: Any, tls: TlsFacts | None = None, peer: str = "", version: bytes = b"1.1") -> Hop:
         """Return what a connection adds to each of its requests.
 
         :param tls: what its handshake has settled; None if it is not encrypted.
         :param peer: address of its peer, if that is known already.
+        :param version: of HTTP, as Via has it.
         """
         peer = peer or peer_address(transport.getPeer())
         port = 0 if peer == UNIX_PEER else self._port_of(transport)
         trusted = peer in self._trusted
         scheme, identity = (self.settings.scheme, ()) if tls is None else (b"https", tls.identity)
-        return make_hop(peer.encode(), trusted, scheme, b"%d" % port, self.settings.via_name, identity)
+        return make_hop(peer.encode(), trusted, scheme, b"%d" % port, self.settings.via_name, identity, version)
 
     def _port_of(self, transport: Any) -> int:
         # All connections of a listener came to the same port.
@@ -201,10 +225,10 @@ class Site(Factory):
             self.when_empty()
 
     def drain(self) -> None:
-        """Close idle connections, and the others after what is under way: the proxy is stopping."""
+        """Have each connection close after what is under way, if anything is: the proxy is stopping."""
         self.draining = True
         for connection in list(self.connections):
-            connection.close_if_idle()
+            connection.drain()
 
     def cut(self, error: ProxyError) -> int:
         """End all connections now.
@@ -213,7 +237,7 @@ class Site(Factory):
         """
         busy = 0
         for connection in list(self.connections):
-            busy += connection.exchange is not None
+            busy += connection.under_way
             connection.cut(error)
         return busy
 

@@ -60,7 +60,7 @@ class CombinedFormatter:
             line = agent = referer = b"-"
         else:
             known = request.known
-            line = b"%b %b HTTP/1.%d" % (request.method, request.target, request.minor)
+            line = b"%b %b HTTP/%b" % (request.method, request.target, request.version)
             agent = known.get(b"user-agent", b"-")
             referer = known.get(b"referer", b"-")
         quoted = b'%b" %d %d "%b" "%b' % (line, exchange.status, exchange.bytes_out, referer, agent)
@@ -108,7 +108,7 @@ class JsonFormatter:
             "method": _text(request.method) if request is not None else None,
             "host": _text(request.host) if request is not None else None,
             "target": _text(request.target) if request is not None else None,
-            "version": f"1.{request.minor}" if request is not None else None,
+            "version": _text(request.version) if request is not None else None,
             "status": exchange.status,
             "bytes_in": exchange.bytes_in,
             "bytes_out": exchange.bytes_out,

@@ -55,6 +55,7 @@ class Counters:
         "bytes_in",
         "bytes_out",
         "connections",
+        "http2_failures",
         "log_lines_lost",
         "outcomes",
         "refused_per_ip",
@@ -65,6 +66,8 @@ class Counters:
 
     def __init__(self) -> None:
         self.connections = 0
+        self.http2_failures: Counter[str] = Counter()
+        """Connections of HTTP/2 that were ended by a connection error, by its code, as ``protocol_error``."""
         self.outcomes: Counter[tuple[int, str]] = Counter()
         """Exchanges by status and end reason."""
         self.bytes_in = 0

@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 
 from twisted.python.failure import Failure
 
-from txproxy.errors import NoReply, ProxyError
+from txproxy.errors import NoReply, ProxyError, Unprocessed
 from txproxy.exchange import NOT_YET, Exchange
 from txproxy.pipeline import chain as chains
 from txproxy.policy import retries
-from txproxy.wire.forwarding import write_request_head
 from txproxy.wire.messages import ReplyHead
 
 _UNAVAILABLE = 501
@@ -122,8 +121,8 @@ class Forward:
     def _send(self, exchange: Exchange, connection: Any) -> None:
         route = self._route
         exchange.server = connection
-        head = write_request_head(
-            exchange.request,  # type: ignore[arg-type]
+        head = connection.write_head(
+            exchange.request,
             route.target_for(exchange) if route.rules.strip_prefix else exchange.request.target,  # type: ignore[union-attr]
             None if route.keeps_host and exchange.request.host else route.host_for(exchange.backend),  # type: ignore[union-attr]
             exchange.client.hop,
@@ -200,8 +199,7 @@ class Forward:
             if another is not None and kind is retries.Kind.ELSEWHERE:
                 self._try(exchange, another, now)
                 return
-            # One that has closed the connection may do better the next time, once; one that is silent will stay so.
-            if another is None and (exchange.connection_replaced or not isinstance(error, NoReply)):
+            if another is None and not _may_ask_the_same(exchange, error):
                 why = "no-backend-left"
             elif not cluster.may_retry(now):
                 why = "budget"
@@ -231,3 +229,14 @@ class Forward:
                 self._try(exchange, backend, now)
         except Exception:
             chains.fail(exchange, Failure())
+
+
+def _may_ask_the_same(exchange: Exchange, error: ProxyError) -> bool:
+    """Return whether a backend that has failed may do better the next time, if there is no other.
+
+    One that has closed the connection may, once, and one that had no time for the request; one that is silent will
+    stay so.
+    """
+    if isinstance(error, Unprocessed):
+        return True
+    return isinstance(error, NoReply) and not exchange.connection_replaced

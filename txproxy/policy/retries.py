@@ -6,7 +6,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
 
-from txproxy.errors import NoReply, ProxyError
+from txproxy.errors import NoReply, ProxyError, Unprocessed
 
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 """Methods whose effect is the same once or twice (RFC 9110 section 9.2.2)."""
@@ -47,14 +47,14 @@ class Failure(NamedTuple):
     body_held: bool
     """The request's body can be sent from its start; true of one that nothing was taken from yet."""
     replaced: bool
-    """A dead idle connection was replaced before in this exchange."""
+    """A connection was replaced before in this exchange."""
 
 
 class Kind(Enum):
     """What to do after a failure."""
 
     REPLACE = "replace"
-    """Ask the same backend on a new connection, at once; it counts as no try and costs nothing of the budget."""
+    """Ask the same backend on another connection, at once; it counts as no try and costs nothing of the budget."""
     ELSEWHERE = "elsewhere"
     """Ask a backend that was not tried yet, at once and outside the budget; without one, give up."""
     AGAIN = "again"
@@ -79,17 +79,20 @@ _NO_RETRY = Decision(Kind.GIVE_UP)
 def decide(failure: Failure, settings: RetrySettings) -> Decision:
     """Return what to do after a failed try.
 
-    A backend that could not be reached has not seen the request, so any method may go elsewhere. What a backend may
-    have seen goes out again only if it is idempotent (RFC 9110 section 9.2.2), and an idle connection that was closed
-    as the request was sent on it is the usual case of that (RFC 9112 section 9.3.1). Once the client has seen a byte
-    of a reply, nothing is tried again.
+    A backend that could not be reached has not seen the request, so any method may go elsewhere. One that says that it
+    did nothing about it (RFC 9113 section 8.7) is asked once more on another connection; then it is as if it could not
+    be reached. What a backend may have seen goes out again only if it is idempotent (RFC 9110 section 9.2.2), and an
+    idle connection that was closed as the request was sent on it is the usual case of that (RFC 9112 section 9.3.1).
+    Once the client has seen a byte of a reply, nothing is tried again.
     """
     error = failure.error
     if not (error.retryable or error.resendable):
         return _NO_RETRY
     if failure.bytes_down:
         return Decision(Kind.GIVE_UP, "reply-begun")
-    if error.retryable:
+    if isinstance(error, Unprocessed) and not failure.replaced:
+        decision, is_left = _REPLACE, True
+    elif error.retryable:
         decision, is_left = _ELSEWHERE, failure.tries < settings.tries
     elif failure.method not in IDEMPOTENT:
         return Decision(Kind.GIVE_UP, "not-idempotent")

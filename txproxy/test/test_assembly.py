@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import inspect
 
+from h2.errors import ErrorCodes
+from hyperframe.frame import RstStreamFrame, SettingsFrame
+
 from txproxy import errors
 from txproxy.net.tls_failure import TlsFailure, TlsFault
 from txproxy.policy.facts import TlsFacts
@@ -114,6 +117,8 @@ class EveryErrorTests(TalkCase):
         return line["status"], line["end"]
 
     GARBAGE = b"garbage\r\n\r\n"
+    GREETING = SettingsFrame(0).serialize()
+    REFUSAL = RstStreamFrame(1, error_code=ErrorCodes.REFUSED_STREAM).serialize()
     HALF = head(b"Content-Length: 10") + b"abc"
 
     def test_all(self) -> None:
@@ -137,6 +142,10 @@ class EveryErrorTests(TalkCase):
             errors.TlsVerify: self.end_of(GET, "distrust"),
             errors.ConnectFailed: self.end_of(GET, "refuse"),
             errors.TlsFailed: self.end_of(GET, "no terms"),
+            errors.NoHttp2: self.end_of(GET, "backend", "GARBAGE", cluster='protocol = "h2"'),
+            errors.Unprocessed: self.end_of(
+                GET, *("backend", "GREETING", "REFUSAL") * 2, cluster='protocol = "h2"\nretry.tries = 1'
+            ),
             errors.ConnectTimeout: self.end_of(GET, "wait 5"),
             errors.ReplyTimeout: self.end_of(GET, "backend", "wait 60"),
             errors.BadReply: self.end_of(GET, "backend", "GARBAGE"),

@@ -30,11 +30,13 @@ _TABLE: dict[type[ProxyError], tuple[int, str, Fault, bool, bool]] = {
     errors.WriteTimeout: (0, "write-timeout", _DOWN, False, True),
     errors.ConnectFailed: (502, "connect-failed", _UP, True, False),
     errors.TlsFailed: (502, "connect-failed", _UP, True, False),
+    errors.NoHttp2: (502, "connect-failed", _UP, True, False),
     errors.ConnectTimeout: (504, "connect-timeout", _UP, True, False),
     errors.TlsVerify: (502, "tls-verify", _UP, True, False),
     errors.ReplyTimeout: (504, "reply-timeout", _UP, False, False),
     errors.BadReply: (502, "bad-reply", _UP, False, False),
     errors.NoReply: (502, "bad-reply", _UP, False, False),
+    errors.Unprocessed: (502, "bad-reply", _UP, True, False),
     errors.ReplyCut: (502, "reply-cut", _UP, False, False),
     errors.NoBackend: (503, "no-backend", _UP, False, False),
     errors.QueueFull: (503, "queue-full", _US, False, False),
@@ -54,7 +56,8 @@ class ErrorTableTests(SynchronousTestCase):
 
     def test_everyErrorIsInTheTable(self) -> None:
         """No failure is left to chance."""
-        self.assertEqual(_leaves(ProxyError) | {errors.BadReply, errors.ConnectFailed}, set(_TABLE))
+        parents = {errors.BadReply, errors.ConnectFailed, errors.NoReply}
+        self.assertEqual(_leaves(ProxyError) | parents, set(_TABLE))
 
     def test_statusReasonAndFate(self) -> None:
         """Each failure has the status and the end reason that users are promised, and says whose fault it is."""
@@ -65,7 +68,8 @@ class ErrorTableTests(SynchronousTestCase):
 
     def test_endReasonsTellFailuresApart(self) -> None:
         """One end reason, one cause, in a form that log readers can match; some causes are kinds of others."""
-        reasons = [kind.end_reason for kind in _TABLE if kind not in (errors.NoReply, errors.TlsFailed)]
+        kinds_of_others = (errors.NoHttp2, errors.NoReply, errors.TlsFailed, errors.Unprocessed)
+        reasons = [kind.end_reason for kind in _TABLE if kind not in kinds_of_others]
         self.assertEqual(len(set(reasons)), len(reasons))
         for reason in reasons:
             self.assertTrue(re.fullmatch("[a-z]+(-[a-z]+)*", reason), reason)

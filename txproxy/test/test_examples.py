@@ -52,7 +52,9 @@ class ExampleTests(SynchronousTestCase):
     def test_tomlExamplesLoad(self) -> None:
         """Each file of TOML is accepted, whatever the environment."""
         names = {path.name for path in project_path("examples").glob("*.toml")}
-        self.assertEqual(names, {"forwarder.toml", "several-backends.toml", "hosts.toml", "balancing.toml", "tls.toml"})
+        self.assertEqual(
+            names, {f"{name}.toml" for name in ("forwarder", "several-backends", "hosts", "balancing", "tls", "grpc")}
+        )
         for name in sorted(names):
             self.assertTrue(load_file(project_path(f"examples/{name}"), {}).config.listeners, name)
 
@@ -170,7 +172,14 @@ class DocumentTests(SynchronousTestCase):
         shown = 0
         authority = Path(self.mktemp())
         authority.write_bytes(Authority().certificate)
-        for name in ("README.md", "docs/configuration.md", "docs/balancing.md", "docs/operations.md", "docs/tls.md"):
+        for name in (
+            "README.md",
+            "docs/configuration.md",
+            "docs/balancing.md",
+            "docs/operations.md",
+            "docs/tls.md",
+            "docs/http2.md",
+        ):
             for block in project_path(name).read_text(encoding="utf-8").split("```toml\n")[1:]:
                 text = block.partition("```")[0]
                 text = re.sub(r'"[^"]*-ca\.pem"', f'"{authority.resolve()}"', text)

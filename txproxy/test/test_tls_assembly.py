@@ -55,10 +55,29 @@ class SectionTests(TalkCase):
         dialogue.settle()
 
     def test_protocols(self) -> None:
-        """HTTP/1.0 alone is agreed to where HTTP/1.1 is, and HTTP/2 not yet."""
+        """HTTP/2 is preferred; HTTP/1.0 alone is agreed to where HTTP/1.1 is; behaviour H1."""
         dialogue = self.serve()
-        for offered, agreed in (([b"h2", b"http/1.1"], b"http/1.1"), ([b"http/1.0"], b"http/1.0")):
+        for offered, agreed in (
+            ([b"http/1.1", b"h2"], b"h2"),
+            ([b"http/1.1"], b"http/1.1"),
+            ([b"http/1.0"], b"http/1.0"),
+            ([], b""),
+        ):
             self.assertEqual(self.agreed(dialogue, *offered)[1], agreed)
+
+    def test_protocolsOfTheSection(self) -> None:
+        """What the section names is agreed on, in its order and no more; a client with nothing in common is refused."""
+        for alpn, offered, agreed in (
+            ('["http/1.1", "h2"]', [b"h2", b"http/1.1"], b"http/1.1"),
+            ('["h2"]', [b"http/1.1", b"h2"], b"h2"),
+            ('["http/1.1"]', [b"h2", b"http/1.1"], b"http/1.1"),
+            ("[]", [b"h2", b"http/1.1"], b""),
+        ):
+            self.assertEqual(self.agreed(self.serve(f"alpn = {alpn}"), *offered)[1], agreed)
+        for alpn, other in (('["h2"]', b"http/1.1"), ('["http/1.1"]', b"h2"), ('["h2", "http/1.1"]', b"imap")):
+            context = self.serve(f"alpn = {alpn}").assembled.tls["main"].tls.getContext()
+            pipe = Pipe(context, name=b"b.test", alpn=[other]).shake_hands()
+            self.assertFalse(pipe.is_complete)
 
     def test_keys(self) -> None:
         """What the section says is what is spoken."""

@@ -14,6 +14,7 @@ that the test reads like a packet trace::
 """
 
 from txproxy.testing.dialogue import Dialogue, site
+from txproxy.testing.http2 import ClientStream, Http2Client
 from txproxy.testing.peer import Head, Peer
 from txproxy.testing.scripted import CLOSE, REFUSE, RESET, SILENT, ScriptedBackend
 from txproxy.testing.transport import FakePort, FakeTransport
@@ -23,10 +24,12 @@ __all__ = [
     "REFUSE",
     "RESET",
     "SILENT",
+    "ClientStream",
     "Dialogue",
     "FakePort",
     "FakeTransport",
     "Head",
+    "Http2Client",
     "Peer",
     "ScriptedBackend",
     "site",

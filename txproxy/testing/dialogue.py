@@ -155,7 +155,7 @@ class Dialogue:
         site = self.assembled.sites[listener]
         if tls is not None:
             router = site.router if names is None else HostGuard(site.router, names.__contains__)
-            connection = Http1Connection(site)
+            connection: Any = site.make_http2() if tls.alpn == "h2" else Http1Connection(site)
             connection.take_over(transport, tls, router)
             site.opened(connection)
             return self._peer("client", transport)
@@ -307,7 +307,7 @@ class Dialogue:
         left = [f"{each!r} has a producer" for each in self._transports if each.disconnected and each.producer]
         alive = {each.protocol for each in self._transports if not each.disconnected}
         for listener in self.assembled.sites.values():
-            left += [repr(each) for each in listener.connections if each.exchange is not None]
+            left += [repr(each) for each in listener.connections if each.under_way]
             left += [f"{each!r} was lost" for each in listener.connections if each not in alive]
         open_clients = sum(len(each.connections) for each in self.assembled.sites.values())
         if self.assembled.gate.connections != open_clients:

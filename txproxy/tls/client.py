@@ -16,7 +16,7 @@ from zope.interface import implementer
 from txproxy.config.model import Certificate
 from txproxy.config.problems import quoted
 from txproxy.net.interfaces import IClientTls
-from txproxy.net.tls_failure import TlsFailure
+from txproxy.net.tls_failure import TlsFailure, TlsFault
 from txproxy.tls.certificates import CertificateError, Purpose, load_authorities, load_pair
 from txproxy.tls.openssl import has_authorities
 from txproxy.tls.verification import (
@@ -27,11 +27,15 @@ from txproxy.tls.verification import (
     has_expired,
     identity_problem,
     late_failure,
+    reasons_of,
 )
 
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:ECDHE+AES:!aNULL:!PSK"
 """For TLS 1.2: only with forward secrecy, as Go's clients do; those with CBC stand last, for old servers."""
-_PROTOCOLS = [b"http/1.1"]
+NO_HTTP2 = "it does not agree to h2 by ALPN"
+"""What is said of a backend that has TLS, and no HTTP/2."""
+_HTTP_1_1 = b"http/1.1"
+_H2 = b"h2"
 
 
 class ClientSettings(NamedTuple):
@@ -48,6 +52,8 @@ class ClientSettings(NamedTuple):
     """File with our own certificate and its chain."""
     client_key: str = ""
     """File with the key of our certificate."""
+    http2: bool = False
+    """Backends are to speak HTTP/2; who is asked for no more than a handshake may still speak another."""
 
 
 class ClientTlsError(ValueError):
@@ -94,7 +100,7 @@ class ClientContext:
         # A pool keeps many idle connections, which shall not hold OpenSSL's buffers of 34 KiB each.
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)  # Who may go on with a session is decided by ``ClientTls``.
-        context.set_alpn_protos(_PROTOCOLS)
+        context.set_alpn_protos([_H2, _HTTP_1_1] if settings.http2 else [_HTTP_1_1])
         if settings.verify:
             self._trust(settings.ca, now)
             context.set_verify(SSL.VERIFY_PEER, _note_problem)
@@ -103,12 +109,13 @@ class ClientContext:
         if settings.client_chain:
             self._show(settings.client_chain, settings.client_key, now)
 
-    def to(self, host: str) -> ClientTls:
+    def to(self, host: str, only_http2: bool = False) -> ClientTls:
         """Return the TLS to one backend.
 
         :param host: its name or address, of which its certificate must be unless ``server_name`` is set.
+        :param only_http2: offer nothing but HTTP/2 (RFC 9113 section 3.2), and take nothing else for a success.
         """
-        return ClientTls(self, self.server_name or PeerName.of(host))
+        return ClientTls(self, self.server_name or PeerName.of(host), only_http2)
 
     def _trust(self, ca: str, now: float) -> None:
         if not ca:
@@ -147,10 +154,12 @@ class ClientTls:
 
     :param shared: see there.
     :param name: of the backend.
+    :param only_http2: see ``ClientContext.to``.
     """
 
-    def __init__(self, shared: ClientContext, name: PeerName) -> None:
+    def __init__(self, shared: ClientContext, name: PeerName, only_http2: bool = False) -> None:
         self.name = name
+        self._only_http2 = only_http2
         self._context = shared.context
         self._verify = shared.settings.verify
         self._shows_certificate = shared.shows_certificate
@@ -161,6 +170,8 @@ class ClientTls:
     def connection(self, skt: socket | None) -> SSL.Connection:
         """See ``IClientTls.connection``; with None, it is one in memory."""
         connection = _Connection(self._context, skt)
+        if self._only_http2:
+            connection.set_alpn_protos([_H2])
         if self.name.server_name:
             connection.set_tlsext_host_name(self.name.server_name)
         session = self._session
@@ -180,6 +191,8 @@ class ClientTls:
             if problem:
                 self._session = None
                 raise NotVerified(problem)
+        if self._only_http2 and connection.get_alpn_proto_negotiated() != _H2:
+            raise TlsFailure(TlsFault.PEER, NO_HTTP2)
         if isinstance(connection, _Connection):
             connection.is_checked = True
 
@@ -191,6 +204,8 @@ class ClientTls:
         if getattr(connection, "is_checked", False):
             is_tls13 = connection.get_protocol_version() >= SSL.TLS1_3_VERSION
             return late_failure(error, is_tls13, self._shows_certificate)
+        if self._only_http2 and any("no application protocol" in reason for reason in reasons_of(error)):
+            return TlsFailure(TlsFault.PEER, NO_HTTP2)
         return handshake_failure(error, getattr(connection, "chain_problem", ""), self._shows_certificate)
 
     def secured(self, connection: SSL.Connection) -> None:

@@ -12,6 +12,7 @@ from txproxy.errors import (
     BadReply,
     ConnectFailed,
     InternalError,
+    NoHttp2,
     ProxyError,
     QueueFull,
     QueueTimeout,
@@ -22,8 +23,9 @@ from txproxy.observe.log import Logger
 from txproxy.policy.candidate import Candidate
 from txproxy.policy.deadlines import NEVER, Deadlines
 from txproxy.policy.health import Health
-from txproxy.upstream.connector import Connector
+from txproxy.upstream.connector import Connector, GreetedConnector
 from txproxy.upstream.pool import NOTHING, Pool, PoolLimits, Todo, Waiter
+from txproxy.upstream.shared_pool import SharedPool
 
 log = Logger()
 
@@ -66,7 +68,7 @@ class Backend:
         identity: BackendIdentity,
         limits: PoolLimits,
         health: Health,
-        make_connector: Callable[[Backend], Connector],
+        make_connector: Callable[[Backend], Connector | GreetedConnector],
         clock: Callable[[], float],
         deadlines: Deadlines,
     ) -> None:
@@ -85,11 +87,11 @@ class Backend:
         """Replies in a row that it has cut, or made a mess of, in the middle of their bodies."""
         self.is_watched = False
         """Its replies are to be reported to its cluster, good ones too."""
-        self.pool = Pool(limits, self.candidate)
+        self.pool: Any = (SharedPool if limits.shares else Pool)(limits, self.candidate)
         self.clock = clock
         self.deadlines = deadlines
         self._complaint = ""
-        """What was last said of its TLS."""
+        """What was last said of its TLS, or of its HTTP."""
         self._quiet_until = 0.0
         self._is_distrusted = False
         self._connector = make_connector(self)
@@ -114,7 +116,7 @@ class Backend:
         exchange.attempt = waiter
         waiter.deadline = now + pool.limits.queue_timeout_s
         todo = pool.enqueue(waiter)
-        if pool.connecting >= len(pool.waiting):
+        if pool.dials_suffice:
             # Its own connection is being made: that has a timeout and an error of its own.
             waiter.deadline = NEVER
             if exchange.connect_at < 0:
@@ -130,7 +132,7 @@ class Backend:
         self.pool.leave(waiter)
 
     def release(self, connection: Any) -> None:
-        """Take a connection back after its exchange."""
+        """Take a connection, or a place on one, back after its exchange."""
         todo = self.pool.release(connection)
         if todo is not NOTHING:
             self._carry_out(todo)
@@ -138,6 +140,11 @@ class Backend:
     def lost(self, connection: Any) -> None:
         """Take note that a connection, idle or leased, is gone."""
         self._carry_out(self.pool.lost(connection))
+
+    def changed(self, connection: Any) -> None:
+        """Take note that a shared connection may carry more or fewer requests than before, or no more."""
+        self._carry_out(self.pool.changed(connection))
+        self._limit_patience()
 
     def close(self) -> None:
         """Keep no connection from here on: those that are idle are closed, and those that are still being made."""
@@ -189,6 +196,9 @@ class Backend:
         self._dial(todo.dials)
         for waiter, connection in todo.leases:
             self.deadlines.forget(waiter)
+            if waiter.exchange.attempt is not waiter:
+                connection.hand_back()  # Its client has left: whoever was served before it has had to do with that.
+                continue
             waiter.exchange.attempt = None
             waiter.on_lease.leased(waiter.exchange, connection)
 
@@ -206,6 +216,7 @@ class Backend:
             self._carry_out(self.pool.connected(connection))
             if connection in self.pool.idle:
                 connection.expect_idle(now)
+            self._limit_patience()
         else:
             connection.retire()
             self._fail_first(self._fault_of(connection))
@@ -225,8 +236,8 @@ class Backend:
         self._fail_first(error)
 
     def complain(self, error: ProxyError) -> None:
-        """Say what is wrong with the backend's TLS, if that is news."""
-        if not isinstance(error, TlsVerify | TlsFailed):
+        """Say what is wrong with the backend's TLS, or with its version of HTTP, if that is news."""
+        if not isinstance(error, TlsVerify | TlsFailed | NoHttp2):
             return
         now = self.clock()
         if error.detail != self._complaint or now >= self._quiet_until:
@@ -235,16 +246,25 @@ class Backend:
             # One that does not accept us may say so only when it is connected, each time.
             self._is_distrusted = isinstance(error, TlsVerify)
             what = "cannot be verified" if self._is_distrusted else "and we do not come to terms by TLS"
+            if isinstance(error, NoHttp2):
+                self._is_distrusted, what = True, "does not speak HTTP/2"
             log.warn("backend {name} {what}: {words}", name=self.name, what=what, words=error.detail)
 
     def _fail_first(self, error: Any) -> None:
         self.complain(error)
-        waiter = self.pool.connect_failed()
-        if waiter is not None:
+        for waiter in self.pool.connect_failed():
             self.deadlines.forget(waiter)
             waiter.exchange.attempt = None
             waiter.on_lease.lease_failed(waiter.exchange, error)
         self._carry_out(self.pool.assign())
+        self._limit_patience()
+
+    def _limit_patience(self) -> None:
+        """Let those wait no longer than others do who have relied on a connection that carries less than it might."""
+        for waiter in self.pool.left_behind():
+            self.pool.stats.queued += 1
+            waiter.deadline = self.clock() + self.pool.limits.queue_timeout_s
+            self.deadlines.watch(waiter)
 
     def waited_too_long(self, waiter: Waiter) -> None:
         """Refuse a request that has waited too long."""

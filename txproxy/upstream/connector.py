@@ -11,8 +11,9 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.protocol import ClientCreator, Protocol
 from twisted.python.failure import Failure
 
-from txproxy.errors import ConnectFailed, ConnectTimeout, InternalError, ProxyError, TlsFailed, TlsVerify
+from txproxy.errors import ConnectFailed, ConnectTimeout, InternalError, NoHttp2, ProxyError, TlsFailed, TlsVerify
 from txproxy.net.tls_failure import TlsFailure, TlsFault
+from txproxy.tls.client import NO_HTTP2
 from txproxy.tls.verification import NotVerified
 from txproxy.upstream.race import Race
 
@@ -53,7 +54,8 @@ class Connector:
     def connect(self) -> Deferred[Any]:
         """Make a connection.
 
-        :return: fires with its protocol, or fails with ConnectFailed, ConnectTimeout, TlsVerify or InternalError.
+        :return: fires with its protocol, or fails with ConnectFailed (TlsFailed, NoHttp2), ConnectTimeout, TlsVerify or
+            InternalError.
             Cancelling it ends all attempts, and it fails with ConnectFailed.
         """
         endpoint = self._endpoint
@@ -85,6 +87,27 @@ class Connector:
         return protocol
 
 
+class GreetedConnector:
+    """Connects to a backend that has to say the first word: until then nobody knows that it speaks our protocol.
+
+    :param connector: makes the connections. Their protocols have ``greeted(deadline)``, which returns a Deferred that
+        fires with the protocol once the word has come.
+    :param timeout_s: for both together.
+    :param clock: the monotonic clock, in seconds.
+    """
+
+    def __init__(self, connector: Connector, timeout_s: float, clock: Callable[[], float]) -> None:
+        self._connector = connector
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self.readdress = connector.readdress
+
+    def connect(self) -> Deferred[Any]:
+        """Make a connection; see ``Connector.connect``."""
+        deadline = self._clock() + self._timeout_s
+        return self._connector.connect().addCallback(lambda protocol: protocol.greeted(deadline))
+
+
 def _sorted_failure(failure: Failure) -> Failure:
     reason = failure.value
     sorted_error: ProxyError
@@ -94,6 +117,8 @@ def _sorted_failure(failure: Failure) -> Failure:
         sorted_error = ConnectTimeout(_words(reason))
     elif isinstance(reason, NotVerified):
         sorted_error = TlsVerify(reason.words)
+    elif isinstance(reason, TlsFailure) and reason.words == NO_HTTP2:
+        sorted_error = NoHttp2(reason.words)
     elif isinstance(reason, TlsFailure):
         cut = reason.fault is TlsFault.NETWORK
         sorted_error = (ConnectFailed if cut else TlsFailed)(reason.words)

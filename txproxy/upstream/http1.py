@@ -17,17 +17,15 @@ from txproxy.exchange import Exchange
 from txproxy.policy.deadlines import NEVER
 from txproxy.tls.verification import PeerRefused
 from txproxy.upstream.patience import PatientConnection
+from txproxy.upstream.tools import MOST_INTERIM_REPLIES
 from txproxy.wire.bodies import ChunkedReader, LengthReader, UntilCloseReader, write_chunk
 from txproxy.wire.fields import Field
-from txproxy.wire.forwarding import write_last_chunk
+from txproxy.wire.forwarding import write_last_chunk, write_request_head
 from txproxy.wire.heads import END_OF_HEAD, HeadGatherer
 from txproxy.wire.limits import REPLY_LIMITS
 from txproxy.wire.messages import ReplyHead
 
 NO_TRAILERS: list[Field] = []
-
-_MOST_INTERIM_REPLIES = 100
-"""A backend that sends more before one final reply is not going to send it."""
 
 
 class UpstreamConnection(PatientConnection):
@@ -84,6 +82,8 @@ class UpstreamConnection(PatientConnection):
             self._fail(exchange, ReplyTimeout(f"{self._backend.name}: no reply"))
 
     # The way of a request.
+
+    write_head = staticmethod(write_request_head)
 
     def send_request(self, exchange: Exchange, head: bytes) -> None:
         """Send a request, with as much of its body as there is; the rest follows by ``send_body``.
@@ -155,6 +155,11 @@ class UpstreamConnection(PatientConnection):
         """Close a leased connection that has turned out to be dead, before anything was sent on it."""
         self._drop()
 
+    def hand_back(self) -> None:
+        """Give a leased connection back that nothing was sent on."""
+        self.expect_idle(self._clock())
+        self._backend.release(self)
+
     def hear_first(self) -> None:
         """Take in what the backend has against us, if it has said so already: a write that fails would destroy it."""
         if getattr(self.transport, "ssl", None) is not None:
@@ -205,7 +210,7 @@ class UpstreamConnection(PatientConnection):
         self._interim_replies += 1
         if reply.status == 101:
             raise BadReply("101 that nobody asked for")
-        if self._interim_replies > _MOST_INTERIM_REPLIES:
+        if self._interim_replies > MOST_INTERIM_REPLIES:
             raise BadReply("interim replies without end")
         if reply.status == 100:
             self._awaits_continue = False  # The client was told to go on: it has the next word.

@@ -7,6 +7,7 @@ does not matter whose wait had it made. ``assign`` is the only place where these
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 from txproxy.policy.candidate import Candidate
@@ -26,6 +27,8 @@ class PoolLimits(NamedTuple):
     """``queue``, ``overflow`` (connect beyond the limit) or ``refuse``."""
     min_idle: int = 0
     """Idle connections that are made in advance."""
+    shares: bool = False
+    """A connection carries several requests at once; see ``shared_pool``."""
 
 
 class PooledConnection(Protocol):
@@ -113,13 +116,19 @@ class Pool:
         self.idle: list[Any] = []
         self.leased = 0
         self.connecting = 0
-        self.waiting: dict[Waiter, None] = {}
+        self.waiting: dict[Waiter, int] = {}
+        """In order. A shared pool notes how many connections there had been before one who wants a new one."""
         self.stats = PoolStats()
 
     @property
     def total(self) -> int:
         """Connections that count against the limit, those being made included."""
         return len(self.idle) + self.leased + self.connecting
+
+    @property
+    def dials_suffice(self) -> bool:
+        """Whether those who wait need nothing but the connections that are being made."""
+        return self.connecting >= len(self.waiting)
 
     @property
     def is_full(self) -> bool:
@@ -142,7 +151,7 @@ class Pool:
 
     def enqueue(self, waiter: Waiter) -> Todo:
         """Let a request wait for a connection."""
-        self.waiting[waiter] = None
+        self.waiting[waiter] = 0
         self.candidate.active += 1
         return self.assign()
 
@@ -187,17 +196,24 @@ class Pool:
         self.connecting -= 1
         self.stats.discarded += 1
 
-    def connect_failed(self) -> Waiter | None:
+    def connect_failed(self) -> list[Waiter]:
         """Take note that a connection could not be made.
 
         :return: who is to be told: the request that has waited longest, if any.
         """
         self.connecting -= 1
         self.stats.failed += 1
-        waiter = next(iter(self.waiting), None)
-        if waiter is not None:
+        return self._leave_first(1)
+
+    def _leave_first(self, count: int) -> list[Waiter]:
+        waiters = list(islice(self.waiting, count))
+        for waiter in waiters:
             self.leave(waiter)
-        return waiter
+        return waiters
+
+    def left_behind(self) -> list[Waiter]:
+        """Return the requests that wait without a limit although no connection is being made for them any more."""
+        return []
 
     def release(self, connection: Any) -> Todo:
         """Take a leased connection back; it stays idle if it may carry another request."""

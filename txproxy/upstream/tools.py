@@ -8,6 +8,9 @@ from typing import NamedTuple
 from txproxy.policy.deadlines import Deadlines
 from txproxy.wire.parsers import ReplyParser
 
+MOST_INTERIM_REPLIES = 100
+"""A backend that sends more before one final reply is not going to send it."""
+
 
 class UpstreamTimeouts(NamedTuple):
     """How long a backend may take, in seconds; see the configuration's ``timeouts`` and ``pool`` sections."""
@@ -15,7 +18,7 @@ class UpstreamTimeouts(NamedTuple):
     first_byte_s: float = 60
     between_bytes_s: float = 60
     stream_s: float = 3600
-    """Instead of the last, for event streams."""
+    """Instead of the last, for event streams and gRPC."""
     idle_s: float = 30
     """How long a connection may stay without an exchange."""
 

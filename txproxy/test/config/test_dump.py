@@ -35,13 +35,6 @@ class DumpTests(SynchronousTestCase):
             self.assertEqual(again.model_dump(), config.model_dump())
             self.assertEqual(dump(again), dump(config))
 
-    def test_anArrayWithARefusedElement(self) -> None:
-        """It is a comment as a whole, for it could not be loaded again."""
-        text = MINIMAL + '[tls.a]\ncertificates = [{ chain = "c", key = "k" }]\n'
-        config = load(text).config
-        self.assertIn('# alpn = ["h2", "http/1.1"]', dump(config).split("\n"))
-        self.assertEqual(load(dump(config)).config, config)
-
     def test_everyDefaultIsShown(self) -> None:
         """Keys that nobody wrote are there; those that nothing serves yet stand as comments."""
         lines = dump(load(MINIMAL).config).split("\n")
@@ -50,7 +43,8 @@ class DumpTests(SynchronousTestCase):
             "shutdown_timeout_s = 30",
             'level = "info"',
             "idle_timeout_s = 30",
-            "# h2_max_streams = 100",
+            "h2_max_streams = 100",
+            "# tunnel_idle_s = 3600",
             "[cluster.api.passive]",
             "failures = 5",
             "verify = true",

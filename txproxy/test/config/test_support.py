@@ -13,13 +13,8 @@ from txproxy.test.config.test_model import EXAMPLE
 REFUSED_OF_EXAMPLE = """\
 11: proxy.tunnel_shutdown_timeout_s
 21: admin
-45: listener[0].h2_max_streams
-46: listener[0].h2_stream_window_bytes
-47: listener[0].h2_connection_window_bytes
-48: listener[0].h2_reset_budget
 60: listener[2].protocol
 61: listener[2].cluster
-76: tls.main.alpn[0]
 93: route[0].upgrades
 105: route[1].cache
 170: cluster.api.timeouts.tunnel_idle_s
@@ -73,12 +68,8 @@ class SupportTests(SynchronousTestCase):
             ({"route": [{"upgrades": ["websocket"]}]}, "route[0].upgrades: upgrades is not supported yet"),
             ({"route": [{"cache": {}}]}, "route[0].cache: [route[0].cache] is not supported yet"),
             (
-                {"cluster": {"a.b": {"protocol": "h2"}}},
-                'cluster."a.b".protocol: protocol = "h2" is not supported yet (allowed: http1)',
-            ),
-            (
-                {"tls": {"a": {"alpn": ["http/1.1", "h2"]}}},
-                'tls.a.alpn[1]: "h2" is not supported yet (allowed: http/1.1)',
+                {"cluster": {"a.b": {"send_proxy_protocol": "v1"}}},
+                'cluster."a.b".send_proxy_protocol: send_proxy_protocol = "v1" is not supported yet',
             ),
             (
                 {"listener": [{}, {"address": "systemd:a"}]},

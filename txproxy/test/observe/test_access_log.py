@@ -15,6 +15,7 @@ from txproxy.exchange import Exchange
 from txproxy.observe.access_log import AccessLog, CombinedFormatter, JsonFormatter
 from txproxy.observe.counters import Counters
 from txproxy.test.talk import GET, OK, POST_5, TalkCase, head, post, reply, request
+from txproxy.test.wire.http2.heads_case import request_with
 from txproxy.testing import Peer
 from txproxy.wire.fields import FieldTokenizer
 from txproxy.wire.h1 import parse_request_head
@@ -39,6 +40,13 @@ def exchange(says: bytes | None = None) -> Exchange:
     made.backends_tried = (Named("10.0.0.2:80"), made.backend)
     made.connect_at, made.leased_at, made.replied_at, made.ended_at = 10.001, 10.003, 10.0145, 10.5
     made.status, made.bytes_in, made.bytes_out, made.tries, made.end_reason = 200, 3, 12345, 2, "ok"
+    return made
+
+
+def by_http2() -> Exchange:
+    """Return an exchange whose request came by HTTP/2."""
+    made = exchange()
+    made.request = request_with((b"user-agent", b"curl"))
     return made
 
 
@@ -95,6 +103,12 @@ class CombinedTests(SynchronousTestCase):
         line = CombinedFormatter()(exchange(request(b'GET /"%20x HTTP/1.1')), 0)
         self.assertEqual(line.count('"'), 6)
 
+    def test_versions(self) -> None:
+        """The one that was spoken; above 1.1 HTTP/1 means no more than that."""
+        for version, expected in ((b"1.0", "HTTP/1.0"), (b"1.7", "HTTP/1.1")):
+            self.assertIn(f' {expected}" 200', CombinedFormatter()(exchange(request(b"GET / HTTP/" + version)), 0))
+        self.assertIn('"GET /x HTTP/2.0" 200 12345 "-" "curl"', CombinedFormatter()(by_http2(), 0))
+
 
 class JsonTests(SynchronousTestCase):
     """One JSON object per line."""
@@ -112,6 +126,11 @@ class JsonTests(SynchronousTestCase):
                 **{"end": "ok", "request_id": "0123abcd", "tls": None, "user_agent": "curl/8", "referer": "http://r/"},
             },
         )
+
+    def test_versions(self) -> None:
+        """The same in a key of its own."""
+        self.assertEqual(json.loads(JsonFormatter()(exchange(request(b"GET / HTTP/1.0")), 0))["version"], "1.0")
+        self.assertEqual(json.loads(JsonFormatter()(by_http2(), 0))["version"], "2.0")
 
     def test_unreadable(self) -> None:
         """What is not known is null."""

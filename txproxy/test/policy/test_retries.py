@@ -39,6 +39,7 @@ _UNREACHED: dict[str, Any] = {"error": errors.ConnectTimeout()}
 _RESET: dict[str, Any] = {"error": errors.NoReply()}
 _SILENT: dict[str, Any] = {"error": errors.ReplyTimeout()}
 _DEAD_IDLE: dict[str, Any] = {"error": errors.NoReply(), "reused": True}
+_UNPROCESSED: dict[str, Any] = {"error": errors.Unprocessed()}
 
 _CASES: list[tuple[str, dict[str, Any], Decision]] = [
     # The backend cannot have seen the request (R1).
@@ -70,6 +71,14 @@ _CASES: list[tuple[str, dict[str, Any], Decision]] = [
     ("closed, a long PUT (R5)", {**_RESET, "method": b"PUT", "body_held": False}, _no("body-too-large")),
     ("silent, a long PUT", {**_SILENT, "method": b"PUT", "body_held": False}, _no("body-too-large")),
     ("closed again, a long PUT", {**_RESET, "body_held": False, "resent": 1}, _no("tries")),
+    # The backend says that it did nothing about it (RFC 9113 section 8.7).
+    ("not processed", _UNPROCESSED, _REPLACE),
+    ("not processed, POST", {**_UNPROCESSED, "method": b"POST"}, _REPLACE),
+    ("not processed, whatever was tried before", {**_UNPROCESSED, "tries": 9, "resent": 9}, _REPLACE),
+    ("not processed, twice", {**_UNPROCESSED, "method": b"POST", "replaced": True}, _ELSEWHERE),
+    ("not processed, twice, at the last try", {**_UNPROCESSED, "replaced": True, "tries": 3}, _no("tries")),
+    ("not processed, after an interim reply of another", {**_UNPROCESSED, "bytes_down": True}, _no("reply-begun")),
+    ("not processed, and the body is gone", {**_UNPROCESSED, "body_held": False}, _no("body-too-large")),
     # An idle connection had been closed meanwhile (P2).
     ("dead idle connection", _DEAD_IDLE, _REPLACE),
     ("whatever was tried before", {**_DEAD_IDLE, "tries": 9, "resent": 9}, _REPLACE),

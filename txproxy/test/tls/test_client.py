@@ -138,6 +138,25 @@ class AgreementTests(ClientCase):
         self.assertEqual(server.offered, [b"http/1.1"])
         self.assertMade(Handshake(self.tls(), Server()))
 
+    def test_onlyHttp2(self) -> None:
+        """Where nothing but HTTP/2 is spoken nothing else is offered, and a server must choose it."""
+        for version in VERSIONS:
+            server = Server(version=version, alpn=(b"http/1.1", b"h2"))
+            self.assertMade(Handshake(self.context(http2=True).to("app.example", True), server))
+            self.assertEqual(server.offered, [b"h2"])
+            for other in (Server(version=version, alpn=(b"http/1.1",)), Server(version=version)):
+                made = Handshake(self.context(http2=True).to("app.example", True), other)
+                self.assertFalse(made.is_made)
+                self.assertEqual(str(made.failure), "it does not agree to h2 by ALPN")
+                self.assertEqual(made.failure.fault, TlsFault.PEER)  # type: ignore[union-attr]
+
+    def test_handshakeAlone(self) -> None:
+        """Who wants no more than a handshake offers both, and takes any."""
+        for alpn in ((b"h2",), (b"http/1.1",), (b"spdy/3",), ()):
+            server = Server(alpn=alpn)
+            self.assertMade(Handshake(self.context(http2=True).to("app.example"), server))
+            self.assertEqual(server.offered, [b"h2", b"http/1.1"] if alpn else [])
+
     def test_versions(self) -> None:
         """TLS 1.2 at least (RFC 8996)."""
         server = Server(version=TLS12)
@@ -159,8 +178,8 @@ class AgreementTests(ClientCase):
 class FailureTests(ClientCase):
     """What is said of a handshake that fails for other reasons."""
 
-    def failure(self, says: bytes) -> str:
-        tls = self.tls()
+    def failure(self, says: bytes, only_http2: bool = False) -> str:
+        tls = self.context(http2=only_http2).to("app.example", only_http2)
         connection = tls.connection(None)
         connection.bio_write(says)
         try:
@@ -183,6 +202,9 @@ class FailureTests(ClientCase):
             (b"\x70", "TLS handshake failed: tlsv1 unrecognized name"),
         ):
             self.assertEqual(self.failure(b"\x15\x03\x03\x00\x02\x02" + alert), words)
+        none = b"\x15\x03\x03\x00\x02\x02\x78"  # no_application_protocol (RFC 7301 section 3.2)
+        self.assertEqual(self.failure(none, True), "it does not agree to h2 by ALPN")
+        self.assertIn("no application protocol", self.failure(none))
 
     def test_closed(self) -> None:
         """A connection that ends in the middle, whoever ended it."""

@@ -207,10 +207,10 @@ class PoolTests(SynchronousTestCase):
         first, second = waiter(), waiter()
         pool.enqueue(first)
         pool.enqueue(second)
-        self.assertIs(pool.connect_failed(), first)
+        self.assertEqual(pool.connect_failed(), [first])
         self.assertEqual(pool.assign(), ([], 1))
-        self.assertIs(pool.connect_failed(), second)
-        self.assertIsNone(pool.connect_failed() if pool.connecting else None)
+        self.assertEqual(pool.connect_failed(), [second])
+        self.assertEqual(pool.assign(), ([], 0))
         self.assertShows(pool, 0, 0, 0, 0)
         self.assertEqual(pool.stats.failed, 2)
 

@@ -8,8 +8,9 @@ from typing import NamedTuple
 from txproxy.errors import BadReply, ProxyError
 from txproxy.upstream.checks.probe import Check
 from txproxy.upstream.checks.probe_socket import Conversation
+from txproxy.upstream.tools import MOST_INTERIM_REPLIES
 from txproxy.wire.bodies import ChunkedReader, LengthReader, UntilCloseReader
-from txproxy.wire.fields import FieldTokenizer
+from txproxy.wire.fields import Field, FieldTokenizer
 from txproxy.wire.grammar import is_field_value, is_token
 from txproxy.wire.h1 import parse_reply_head
 from txproxy.wire.heads import HeadGatherer
@@ -17,7 +18,6 @@ from txproxy.wire.limits import REPLY_LIMITS
 
 _MOST_BODY_BYTES = 65536
 """What is read of a body at most; a page that tells a server's health is shorter."""
-_MOST_INTERIM_REPLIES = 100
 _OURS = frozenset((b"host", b"connection", b"content-length", b"transfer-encoding", b"te", b"trailer", b"upgrade"))
 """Fields that say where the message ends, how the connection is used, or for whom the request is."""
 
@@ -41,11 +41,9 @@ def status_range(text: str) -> tuple[int, int]:
     return int(first), int(last or first)
 
 
-def write_check_request(path: str, host: bytes, headers: Mapping[str, str]) -> bytes:
-    """Return the request of a check.
+def check_fields(headers: Mapping[str, str]) -> list[Field]:
+    """Return the fields that the request of a check has beside those that every request has.
 
-    :param path: path and query.
-    :param host: what Host says.
     :param headers: further fields, or others instead of User-Agent and Accept.
     :raises ValueError: a field is malformed, or one that may not be set.
     """
@@ -55,9 +53,53 @@ def write_check_request(path: str, host: bytes, headers: Mapping[str, str]) -> b
         if name.lower() in _OURS or not is_token(name) or not is_field_value(value):
             raise ValueError(f"a health check cannot send the field {name_text!r} with {value_text!r}")
         fields[name.lower()] = (name, value)
+    return list(fields.values())
+
+
+def write_check_request(path: str, host: bytes, headers: Mapping[str, str]) -> bytes:
+    """Return the request of a check.
+
+    :param path: path and query.
+    :param host: what Host says.
+    :param headers: see ``check_fields``, also for what is raised.
+    """
     lines = [b"GET %b HTTP/1.1" % path.encode(), b"Host: " + host]
-    lines += [b"%b: %b" % field for field in fields.values()]
+    lines += [b"%b: %b" % field for field in check_fields(headers)]
     return b"\r\n".join((*lines, b"Connection: close\r\n\r\n"))
+
+
+class BodyJudge:
+    """Looks for a text in a body as it comes.
+
+    :param text: empty: any body will do, and only the first of it is read.
+    """
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+        self._read_bytes = 0
+        self._tail = b""
+        """The end of the content so far, which may be the beginning of the text."""
+
+    def verdict(self, content: bytes, is_last: bool) -> str | None:
+        """Read on.
+
+        :return: nothing if the body will do, why not, or None if that is not known yet.
+        """
+        text = self._text
+        if text:
+            window = self._tail + content[: _MOST_BODY_BYTES - self._read_bytes]
+            if text in window:
+                return ""
+            self._tail = window[-len(text) + 1 :] if len(text) > 1 else b""
+        self._read_bytes += len(content)
+        if not is_last and self._read_bytes < _MOST_BODY_BYTES:
+            return None
+        if not text:
+            return ""
+        shown = repr(text.decode(errors="replace"))
+        if is_last:
+            return f"the body does not contain {shown}"
+        return f"the first {_MOST_BODY_BYTES >> 10} KiB of the body do not contain {shown}"
 
 
 class HttpConversation(Conversation):
@@ -77,9 +119,7 @@ class HttpConversation(Conversation):
         self._gatherer = HeadGatherer(REPLY_LIMITS, BadReply, BadReply, BadReply)
         self._interim_replies = 0
         self._reader: LengthReader | ChunkedReader | UntilCloseReader | None = None
-        self._read_bytes = 0
-        self._tail = b""
-        """The end of the content so far, which may be the beginning of the text."""
+        self._judge = BodyJudge(expectation.text)
 
     def opened(self) -> None:
         """Send the request."""
@@ -107,7 +147,7 @@ class HttpConversation(Conversation):
         if self._reader is None:
             self.check.fail("closed before its reply" if cleanly else "connection lost before its reply")
         elif cleanly and self._reader.end():
-            self._judge_whole_body()
+            self._pronounce(self._judge.verdict(b"", True), True)
         else:
             self.check.fail("the reply was cut")
 
@@ -120,7 +160,7 @@ class HttpConversation(Conversation):
             if reply.status >= 200:
                 break
             self._interim_replies += 1
-            if self._interim_replies > _MOST_INTERIM_REPLIES:
+            if self._interim_replies > MOST_INTERIM_REPLIES:
                 raise BadReply("interim replies without end")
             self._gatherer = HeadGatherer(REPLY_LIMITS, BadReply, BadReply, BadReply)
         else:
@@ -139,37 +179,16 @@ class HttpConversation(Conversation):
 
     def _read_body(self, reader: LengthReader | ChunkedReader | UntilCloseReader, data: bytes) -> None:
         content = reader.feed(data) if not reader.done else b""
-        text = self._expectation.text
-        if text:
-            window = self._tail + content[: _MOST_BODY_BYTES - self._read_bytes]
-            if text in window:
-                self._accept(reader)
-                return
-            self._tail = window[-len(text) + 1 :] if len(text) > 1 else b""
-        self._read_bytes += len(content)
-        if reader.done:
-            self._judge_whole_body()
-        elif self._read_bytes >= _MOST_BODY_BYTES:
-            if text:
-                self._refuse(f"the first {_MOST_BODY_BYTES >> 10} KiB of the body do not contain {self._text}")
+        self._pronounce(self._judge.verdict(content, reader.done), reader.done)
+
+    def _pronounce(self, verdict: str | None, is_complete: bool) -> None:
+        if verdict is not None:
+            self.ends_cleanly = is_complete
+            if verdict:
+                self.check.fail(verdict)
             else:
-                self._accept(reader)
-
-    def _judge_whole_body(self) -> None:
-        # A text that had come would have ended the check.
-        if self._expectation.text:
-            self.check.fail(f"the body does not contain {self._text}")
-        else:
-            self.check.succeed()
-
-    def _accept(self, reader: LengthReader | ChunkedReader | UntilCloseReader) -> None:
-        self.ends_cleanly = reader.done
-        self.check.succeed()
+                self.check.succeed()
 
     def _refuse(self, reason: str) -> None:
         self.ends_cleanly = False
         self.check.fail(reason)
-
-    @property
-    def _text(self) -> str:
-        return repr(self._expectation.text.decode(errors="replace"))

@@ -140,6 +140,7 @@ class SocketProbe:
     :param timeout_s: for a whole check.
     :param make_conversation: given a check and its target, returns what is said on its connection.
     :param tls: how the connections are encrypted; None: not at all.
+    :param only_http2: those that are encrypted are to speak HTTP/2.
     """
 
     def __init__(
@@ -148,11 +149,13 @@ class SocketProbe:
         timeout_s: float,
         make_conversation: Callable[[Check, ProbeTarget], Conversation],
         tls: ClientContext | None = None,
+        only_http2: bool = False,
     ) -> None:
         self._reactor = reactor
         self._timeout_s = timeout_s
         self._make_conversation = make_conversation
         self._tls = tls
+        self._only_http2 = only_http2
 
     def run(self, target: ProbeTarget) -> Deferred[None]:
         """Check a backend once; see ``Probe.run``."""
@@ -172,7 +175,7 @@ class SocketProbe:
         if self._tls is None:
             return EagerReactor(self._reactor)
         # TLS of its own has no session to go on with: a check is to see the certificate that the backend has now.
-        return SecureReactor(self._reactor, _NotedTls(self._tls.to(target.server_name), check))
+        return SecureReactor(self._reactor, _NotedTls(self._tls.to(target.server_name, self._only_http2), check))
 
     def _connect_failed(self, failure: Failure, check: Check) -> None:
         failure.trap(UpstreamError)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from txproxy.tls.client import ClientContext
 from txproxy.upstream.checks.probe import Check, Probe, ProbeFailed, ProbeTarget
 from txproxy.upstream.checks.probe_http import Expectation, HttpConversation, status_range, write_check_request
+from txproxy.upstream.checks.probe_http2 import Http2Conversation, write_check_block
 from txproxy.upstream.checks.probe_python import PythonProbe
 from txproxy.upstream.checks.probe_socket import Conversation, SocketProbe
 from txproxy.wire.fields import FieldTokenizer
@@ -34,6 +35,8 @@ class ProbeSettings(NamedTuple):
     """For a whole check, from connecting to the last byte that matters."""
     tls: ClientContext | None = None
     """How an http check speaks TLS, None: not at all. A tls check needs it."""
+    http2: bool = False
+    """An http check speaks HTTP/2."""
     function: Callable[[ProbeTarget], Any] | None = None
     """The user's own check."""
 
@@ -50,7 +53,8 @@ def make_probe(settings: ProbeSettings, reactor: Any) -> Probe:
         return PythonProbe(reactor, settings.timeout_s, settings.function)
     tls = settings.tls
     if settings.type == "http":
-        return SocketProbe(reactor, settings.timeout_s, _http_conversations(settings), tls)
+        make = _http2_conversations(settings) if settings.http2 else _http_conversations(settings)
+        return SocketProbe(reactor, settings.timeout_s, make, tls, settings.http2)
     if settings.type == "tcp":
         tls = None
     elif tls is None:
@@ -67,5 +71,17 @@ def _http_conversations(settings: ProbeSettings) -> Callable[[Check, ProbeTarget
     def make_conversation(check: Check, target: ProbeTarget) -> Conversation:
         request = write_check_request(settings.path, host or target.host_field, settings.headers)
         return HttpConversation(check, request, expectation, tokenizer)
+
+    return make_conversation
+
+
+def _http2_conversations(settings: ProbeSettings) -> Callable[[Check, ProbeTarget], Conversation]:
+    expectation = Expectation(tuple(map(status_range, settings.statuses)), settings.body.encode())
+    host, scheme = settings.host.encode(), b"http" if settings.tls is None else b"https"
+    write_check_block(settings.path, host, settings.headers, scheme)  # See above.
+
+    def make_conversation(check: Check, target: ProbeTarget) -> Conversation:
+        block = write_check_block(settings.path, host or target.host_field, settings.headers, scheme)
+        return Http2Conversation(check, block, expectation)
 
     return make_conversation

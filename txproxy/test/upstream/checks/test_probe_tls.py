@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from unittest import mock
 
 from txproxy.net.tls_failure import TlsFailure, TlsFault
 from txproxy.test.upstream.checks.probe_case import PASSED, ProbeCase
@@ -71,6 +72,14 @@ class TlsCheckTests(ProbeCase):
                 backend.transport.lose(error)
             self.settle()
             self.assert_verdict(verdict)
+
+    def test_whatIsOffered(self) -> None:
+        """Where backends speak HTTP/2, an http check offers nothing else; to a tls check it does not matter."""
+        tls = ClientContext(ClientSettings(verify=False, http2=True), time.time())
+        for kind, only_http2 in (("http", True), ("tls", False)):
+            with mock.patch.object(ClientContext, "to", autospec=True, side_effect=ClientContext.to) as to:
+                self.begin(type=kind, tls=tls, http2=True).cancel()
+            self.assertEqual([call.args[2] for call in to.call_args_list], [only_http2])
 
     def test_settings(self) -> None:
         """How TLS is spoken must be said."""

@@ -1,0 +1,60 @@
+"""The half of an HTTP/1.1 connection that reads what follows a head: the body, and requests that came too early."""
+
+from __future__ import annotations
+
+from txproxy.bridge.body import HIGH_WATERMARK_BYTES
+from txproxy.bridge.valve import Reason
+from txproxy.downstream.closing import ClosingConnection
+from txproxy.errors import BodyTooLarge, ProxyError
+from txproxy.policy.deadlines import NEVER
+
+
+class ReceivingConnection(ClosingConnection):
+    """Reads bodies.
+
+    :param site: the listener that it belongs to.
+    """
+
+    def _read_body(self, data: bytes) -> None:
+        exchange, reader = self.exchange, self._reader
+        assert exchange is not None and reader is not None
+        body = exchange.body
+        try:
+            content = reader.feed(data)
+            exchange.bytes_in += len(content)
+            route = exchange.route
+            if route is not None and 0 < route.rules.max_body_bytes < exchange.bytes_in:
+                raise BodyTooLarge(f"{exchange.bytes_in} bytes and more")
+        except ProxyError as error:
+            self._keep_alive = False
+            self.fail(exchange, error)
+            return
+        if content:
+            body.write(content)
+        if reader.done:
+            self._buffer = reader.rest
+            self._reader = None
+            if not self.is_full:
+                self.deadline = NEVER
+            body.end(reader.trailers)
+        elif not self.is_full:
+            self._expect(self.settings.body_timeout_s)
+
+    def _awaits_body(self) -> None:
+        """Start the clock for the next part of a body, unless the client waits to be told to send it."""
+        exchange = self.exchange
+        if exchange is None or self._reader is None or self.is_full:
+            return
+        if exchange.request.expects_continue and not exchange.bytes_in and not self._told_to_go_on:  # type: ignore[union-attr]
+            return
+        self._expect(self.settings.body_timeout_s)
+
+    def _hold(self, data: bytes) -> None:
+        if not isinstance(self._buffer, bytearray):
+            self._buffer = bytearray(self._buffer)  # Many short packets would copy bytes again and again.
+        self._buffer += data
+        if len(self._buffer) >= HIGH_WATERMARK_BYTES:
+            self.valve.shut(Reason.PIPELINED)
+
+    def _request_is_complete(self) -> bool:
+        return self._reader is None
