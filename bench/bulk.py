@@ -130,6 +130,15 @@ def upload(port: int, count: int, timeout_s: float = 300.0) -> int:
         return int(body)
 
 
+def verdict(head: bytes, got: int) -> bytes:
+    """Return the status of the reply to *head*, after which *got* bytes came.
+
+    A client that sees no reply bodies asks for ``/sink/COUNT``: a count that is not met is an error by its status.
+    """
+    expected = re.match(rb"POST /sink/(\d+) ", head)
+    return b"200 OK" if not expected or int(expected[1]) == got else b"500 Wrong Count"
+
+
 def answer(sock: socket.socket, source: int) -> None:
     """Serve one backend connection until its peer closes."""
     with sock, contextlib.suppress(BulkError, OSError):
@@ -139,8 +148,8 @@ def answer(sock: socket.socket, source: int) -> None:
             count = int(wanted[1]) if wanted else 0
             body = b"" if wanted else b"%d" % got
             sock.sendall(
-                b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\n\r\n%b"
-                % (count or len(body), body)
+                b"HTTP/1.1 %b\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\n\r\n%b"
+                % (verdict(head, got), count or len(body), body)
             )
             send_bytes(sock, source, count)
 

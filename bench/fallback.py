@@ -7,7 +7,15 @@ import sys
 
 BODY = b"x" * 1024
 REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
+# What the path of the scenario begins with in which no two replies have the same head.
+UNLIKE = b"GET /goods/"
 LAST_REPLY = REPLY.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
+
+
+def unlike(head: bytes) -> bytes:
+    """Return a reply with fields that no other request has had."""
+    target = head.split(b" ", 2)[1]
+    return REPLY.replace(b"\r\n\r\n", b'\r\nETag: "%b"\r\nSet-Cookie: seen=%b\r\n\r\n' % (target, target), 1)
 
 
 class Responder(asyncio.Protocol):
@@ -29,7 +37,7 @@ class Responder(asyncio.Protocol):
                 self._transport.write(LAST_REPLY)
                 self._transport.close()
                 return
-            self._transport.write(REPLY)
+            self._transport.write(unlike(head) if head.startswith(UNLIKE) else REPLY)
 
 
 async def serve(port: int) -> None:

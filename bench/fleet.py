@@ -123,19 +123,33 @@ class Fleet:
 
         :raises StartError: it did not end within *timeout_s*.
         """
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return self.run_together(name, [command], timeout_s)[0]
+
+    def run_together(self, name: str, commands: Sequence[Sequence[str]], timeout_s: float) -> list[Finished]:
+        """Run load generators beside each other, all to their end, and return what each printed and used.
+
+        They may print no more than a pipe holds (64 KiB), as they are read one after the other.
+
+        :raises StartError: one did not end within *timeout_s*.
+        """
         began = time.monotonic()
-        child = self.start(name, command, piped=True)
+        children: list[Child] = []
+        finished = []
         try:
-            output, _ = child.process.communicate(timeout=timeout_s)
+            for command in commands:
+                children.append(self.start(name, command, piped=True))
+            for child in children:
+                # Only what has been waited for counts as used, hence the difference is this child's.
+                before = children_cpu_s()
+                output, _ = child.process.communicate(timeout=max(0.0, began + timeout_s - time.monotonic()))
+                used = children_cpu_s() - before
+                finished.append(Finished(output, time.monotonic() - began, used, child.process.returncode))
         except subprocess.TimeoutExpired as error:
             raise StartError(f"{name} did not end within {timeout_s:.0f} s") from error
         finally:
-            self.stop(child)
-        wall = time.monotonic() - began
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        return Finished(output, wall, cpu, child.process.returncode)
+            for child in children:
+                self.stop(child)
+        return finished
 
     def stop(self, child: Child) -> None:
         """End *child* and whatever it started; asks first, then kills. Does nothing for a stopped child."""
@@ -157,6 +171,12 @@ class Fleet:
                 with contextlib.suppress(OSError):
                     stream.close()
         self._children.remove(child)
+
+
+def children_cpu_s() -> float:
+    """Return the seconds that children of this process used, those that have ended and were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def free_port() -> int:

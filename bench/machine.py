@@ -84,6 +84,7 @@ def describe(machine: Machine) -> dict[str, str]:
             facts[package] = "not installed as a package"
     for tool in ("nginx", "haproxy", "wrk"):
         facts[tool] = _tool_version(tool)
+    facts["h2load"] = _tool_version("h2load", "--version")
     facts["openssl"] = ", ".join(f"{name} {version}" for name, version in _openssl_versions().items())
     return facts
 
@@ -110,11 +111,11 @@ def _openssl_versions() -> dict[str, str]:
     return {name: version.removeprefix("OpenSSL ").split()[0] for name, version in found.items()}
 
 
-def _tool_version(tool: str) -> str:
+def _tool_version(tool: str, option: str = "-v") -> str:
     path = shutil.which(tool)
     if path is None:
         return "not installed"
-    # All three know -v; wrk ends with 1 after it and nginx writes to standard error.
-    shown = subprocess.run([path, "-v"], capture_output=True, text=True, timeout=10, check=False)
+    # wrk ends with 1 after it and nginx writes to standard error.
+    shown = subprocess.run([path, option], capture_output=True, text=True, timeout=10, check=False)
     text = (shown.stdout or shown.stderr).strip()
     return text.splitlines()[0].partition(" Copyright")[0] if text else "unknown"

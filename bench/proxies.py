@@ -97,12 +97,20 @@ PROXIES: tuple[Proxy, ...] = (
 
 
 def start_proxy(
-    fleet: Fleet, machine: Machine, proxy: Proxy, backend: int, *, bare: bool = False, tls: bool = False
+    fleet: Fleet,
+    machine: Machine,
+    proxy: Proxy,
+    backend: int,
+    *,
+    bare: bool = False,
+    tls: bool = False,
+    http2: bool = False,
 ) -> RunningProxy:
     """Start *proxy* on the proxy core in front of the *backend* port and see it answer once.
 
     :param bare: configure it without the fields that txproxy adds to requests.
     :param tls: it speaks TLS with its clients, and is seen to agree on what the others agree on.
+    :param http2: it offers HTTP/2 to clients that speak TLS, and is seen to agree on that.
     :raises StartError: with the last lines it logged.
     """
     port = free_port()
@@ -115,6 +123,9 @@ def start_proxy(
         "SCHEME": "https" if tls else "http",
         "CIPHERS": CIPHERS,
         "CIPHERSUITES": CIPHERSUITES,
+        "HTTP2": " http2" if http2 else "",
+        "ALPN": "h2,http/1.1" if http2 else "http/1.1",
+        "ALPN_LIST": '["h2", "http/1.1"]' if http2 else '["http/1.1"]',
     }
     without = ["plain" if tls else "tls", *(["fields"] if bare else [])]
     if tls:
@@ -132,6 +143,8 @@ def start_proxy(
         wait_for_port(child, port)
         if tls:
             tls_client.see_agreed(port)
+            if http2:
+                tls_client.see_http2(port)
         else:
             client.fetch(port)
     except (StartError, client.ReplyError, BulkError, OSError) as error:

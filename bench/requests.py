@@ -37,7 +37,7 @@ class RequestScenario(Scenario):
 
     load: ClassVar[Load] = Load()
     main = "cpu_us"
-    needs_wrk = True
+    needs = "wrk"
     columns = (
         Column("cpu_us", "CPU µs/req"),
         Column("rate", "req/s", 0),

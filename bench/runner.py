@@ -14,6 +14,7 @@ from bench.client import ReplyError
 from bench.drill import Drill
 from bench.fleet import Fleet, StartError
 from bench.handshake import FullHandshake, ResumedHandshake
+from bench.http2 import Http2, Http2Browser, Http2Differing, Http2Download, Http2Upload
 from bench.latency import Latency
 from bench.machine import Machine
 from bench.picks import Picks
@@ -35,6 +36,11 @@ SCENARIOS: tuple[Scenario, ...] = (
     ResumedHandshake(),
     TlsDownload(),
     TlsUpload(),
+    Http2(),
+    Http2Differing(),
+    Http2Browser(),
+    Http2Download(),
+    Http2Upload(),
     Idle(),
     TlsIdle(),
     Latency(),
@@ -83,8 +89,8 @@ class Runner:
         """Run *scenario* on processes and a directory of its own, both gone afterwards."""
         outcome = Outcome(scenario)
         self._say(f"\n== {scenario.name}: {scenario.summary}")
-        if scenario.needs_wrk and shutil.which("wrk") is None:
-            outcome.broken = "wrk is not installed"
+        if scenario.needs and shutil.which(scenario.needs) is None:
+            outcome.broken = f"{scenario.needs} is not installed"
         else:
             with tempfile.TemporaryDirectory(prefix="txproxy-bench-") as name, Fleet(Path(name)) as fleet:
                 # nginx started by root works as another user, who must be able to enter.
@@ -119,6 +125,7 @@ class Runner:
                             backend.port,
                             bare=self._settings.bare_peers,
                             tls=scenario.tls,
+                            http2=scenario.http2,
                         )
                 except StartError as error:
                     outcome.absent[proxy.name] = f"could not start: {error}"

@@ -132,8 +132,9 @@ class Scenario(ABC):
     :cvar quick: whether it belongs to a run without ``--scenario``.
     :cvar fresh: whether every sample needs a proxy that was just started.
     :cvar max_rounds: never measured more often than this; 0 for as often as asked.
-    :cvar needs_wrk: whether wrk must be installed.
+    :cvar needs: the load generator that must be installed; empty if the bench brings its own.
     :cvar tls: whether the proxies speak TLS with the clients.
+    :cvar http2: whether they also offer HTTP/2 by ALPN.
     :cvar skips: proxies that are left out, with the reason.
     """
 
@@ -144,8 +145,9 @@ class Scenario(ABC):
     quick: ClassVar[bool] = True
     fresh: ClassVar[bool] = False
     max_rounds: ClassVar[int] = 0
-    needs_wrk: ClassVar[bool] = False
+    needs: ClassVar[str] = ""
     tls: ClassVar[bool] = False
+    http2: ClassVar[bool] = False
     backend: ClassVar[Literal["small", "bulk"]] = "small"
     skips: ClassVar[Mapping[str, str]] = {}
 

@@ -44,7 +44,7 @@ class Idle(Scenario):
     quick = False
     fresh = True
     max_rounds = 1
-    needs_wrk = True
+    needs = "wrk"
     columns = (
         Column("bytes_each", "bytes/idle conn", 0),
         Column("rss_before", "RSS before MiB"),

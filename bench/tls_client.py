@@ -112,6 +112,19 @@ def see_agreed(port: int, timeout_s: float = 10.0) -> None:
             read_reply(sock)
 
 
+def see_http2(port: int, timeout_s: float = 10.0) -> None:
+    """Offer HTTP/2 and HTTP/1.1 by ALPN, as browsers do.
+
+    :raises StartError: HTTP/2 is not chosen.
+    """
+    context = client_context()
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with connect(port, timeout_s, context=context) as sock:
+        agreed = sock.selected_alpn_protocol()
+        if agreed != "h2":
+            raise StartError(f"it agrees on {agreed or 'no protocol'} by ALPN where h2 is meant for all proxies")
+
+
 def rested(port: int, timeout_s: float, source: str = "") -> socket.socket:
     """Return the bare socket of a connection that spoke TLS and has had one request.
 

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import html
-import os
-import re
 import shutil
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from .client import DEADLINE_S
+from .browser import Site, home_trusting, said
 from .peers import Backend, BackendConnection, JudgedRequest, ProxyProcess, by_target, echo, fixed
 from .tls_front import front, listener, needed, section
 from .tls_identities import Issuer
 
-# Without these it asks hosts of its maker for news, and wants a sandbox that containers do not have.
-_FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
-)  # fmt: skip
 _FETCHES = 40
 _PAGE = f"""<!doctype html><title>page</title><img src="/image.svg"><p id="said">unfinished</p><script>
 window.onload = async () => {{
@@ -40,26 +29,6 @@ window.onload = async () => {{
 _IMAGE = b'<svg xmlns="http://www.w3.org/2000/svg" width="7" height="7"/>'
 
 
-class Site(NamedTuple):
-    """A site for the browser, and a home for it in which its authority is trusted."""
-
-    proxy: ProxyProcess
-    backend: Backend
-    home: Path
-
-    def visit(self, url: str) -> tuple[str, str]:
-        """Return the page that the browser has in the end and what it complained of; every name leads to the proxy."""
-        rules = f"MAP *:80 127.0.0.1:{self.proxy.ports['web']}, MAP *:443 127.0.0.1:{self.proxy.ports['https']}"
-        done = subprocess.run(  # the command line is the test's own
-            [needed("chromium"), *_FLAGS, f"--user-data-dir={self.home / 'profile'}",
-             f"--host-resolver-rules={rules}", "--virtual-time-budget=60000", "--dump-dom", url],
-            env={**os.environ, "HOME": str(self.home), "XDG_DATA_HOME": str(self.home / ".local/share")},
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=4 * DEADLINE_S, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done
-        return html.unescape(done.stdout), done.stderr
-
-
 def _page(connection: BackendConnection, request: JudgedRequest) -> None:
     fixed(body=_PAGE.encode(), fields="Content-Type: text/html\r\n")(connection, request)
 
@@ -71,14 +40,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     home = tmp_path_factory.mktemp("home")
     root = Issuer("Browser Test Root")
     below = Issuer("Browser Test Below", root)
-    (home / "root.pem").write_bytes(root.pem)
-    for place in (".pki/nssdb", ".local/share/pki/nssdb"):
-        store = home / place
-        store.mkdir(parents=True)
-        for arguments in (("-N", "--empty-password"), ("-A", "-t", "C,,", "-n", "root", "-i", str(home / "root.pem"))):
-            subprocess.run(  # the command line is the test's own
-                [needed("certutil"), "-d", f"sql:{store}", *arguments], check=True, timeout=DEADLINE_S
-            )
+    home_trusting(root, home)
     pairs = [below.leaf("a.example").save(home, "a"), below.leaf("*.b.example").save(home, "b")]
     handlers = {
         "/echo/": echo(),
@@ -98,16 +60,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     shutil.rmtree(home, ignore_errors=True)
 
 
-def _said(visited: tuple[str, str]) -> list[str]:
-    found = re.search(r'<p id="said">([^<]*)</p>', visited[0])
-    assert found, visited
-    return found[1].split()
-
-
 def test_a_page_with_all_that_it_loads(site: Site) -> None:
     """T1, T9: Chromium is led from http to https, trusts the chain, loads an image, posts much, all over HTTP/1.1."""
-    said = _said(site.visit("http://a.example/page?q=1"))
-    assert said == ["https://a.example/page?q=1", "true", "http/1.1", "7", "true", "true", "3000000"]
+    words = said(site.visit("http://a.example/page?q=1"))
+    assert words == ["https://a.example/page?q=1", "true", "http/1.1", "7", "true", "true", "3000000"]
     requests = [request.target.decode() for request in site.backend.requests]
     assert requests.count("/page?q=1") == 1, requests
     assert set(requests) >= {"/image.svg", "/echo/large", *(f"/echo/{number}" for number in range(_FETCHES))}
@@ -116,7 +72,7 @@ def test_a_page_with_all_that_it_loads(site: Site) -> None:
 
 def test_the_browser_gets_the_certificate_of_a_wildcard(site: Site) -> None:
     """T1: a name under a wildcard is trusted as well."""
-    assert _said(site.visit("https://shop.b.example/page"))[:2] == ["https://shop.b.example/page", "true"]
+    assert said(site.visit("https://shop.b.example/page"))[:2] == ["https://shop.b.example/page", "true"]
 
 
 def test_the_browser_refuses_a_wrong_name(site: Site) -> None:
