@@ -28,7 +28,7 @@ class ChaosTests(Http2Case):
         dialogue = self.h2_proxy(CLUSTER)
         clients = [_Client(dialogue, random, number) for number in range(12)]
         backends: list[Http2Backend] = []
-        for _ in range(600):
+        for _ in range(300):
             if dialogue.attempts:
                 if random.random() < 0.1:
                     dialogue.refuse()
@@ -38,7 +38,7 @@ class ChaosTests(Http2Case):
                 self.act(random, backend)
             if random.random() < 0.1:
                 dialogue.advance(0.3)
-            if random.random() < 0.02:
+            if random.random() < 0.005:
                 random.choice(clients).leaves()
         for backend in backends:
             backend.peer.resets()
@@ -60,21 +60,21 @@ class ChaosTests(Http2Case):
         h2, peer = backend.h2, backend.peer
         open_streams = [stream for stream in backend.under_way if stream.id in h2.streams]
         what = random.random()
-        if what < 0.02:
+        if what < 0.01:
             backend.goes_away(random.choice((0, 1, 5, 2**31 - 1)))
-        elif what < 0.03:
+        elif what < 0.014:
             peer.finishes() if random.random() < 0.5 else peer.resets()
-        elif what < 0.05:
+        elif what < 0.03:
             backend.settles({SettingCodes.MAX_CONCURRENT_STREAMS: random.randint(0, 5)})
-        elif what < 0.07:
+        elif what < 0.045:
             backend.settles({SettingCodes.INITIAL_WINDOW_SIZE: random.choice((0, 10, 100_000))})
         elif open_streams:
             stream = random.choice(open_streams)
             name = stream.get(b"x-name") or b""
-            if what < 0.12:
+            if what < 0.065:
                 stream.reset = -1
                 backend.resets(stream.id, random.choice((ErrorCodes.REFUSED_STREAM, ErrorCodes.CANCEL)))
-            elif what < 0.15:
+            elif what < 0.1:
                 backend.head(stream.id, status=b"103") if not vars(stream).get("begun") else None
             elif not vars(stream).get("begun"):
                 vars(stream)["begun"] = True
@@ -179,6 +179,8 @@ class _Client:
                 content, rest = content + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
         looks_whole = body.endswith(b"0\r\n\r\n") if is_chunked else len(content) == 40
         case.assertEqual(content, self._letter * len(content))
-        case.assertEqual(looks_whole, len(content) == 40 if looks_whole else looks_whole)
-        case.assertTrue(looks_whole or not self.peer.is_open, "cut, and not closed")
+        if looks_whole:
+            case.assertEqual(len(content), 40)
+        else:
+            case.assertFalse(self.peer.is_open, "cut, and not closed")
         self.is_whole = looks_whole

@@ -290,6 +290,27 @@ class LimitTests(Http2Case):
         self.assertStatus(client, 503)
         self.assertEqual(backend.streams, {})
 
+    def test_queueFull(self) -> None:
+        """Beyond what connections carry, so many wait as may; more are refused, until places are free again."""
+        dialogue = self.h2_proxy("pool = { max_connections = 2, queue = 1 }")
+        clients, backend = self.asked(dialogue, GET, GET, most=1)
+        second = self.answer(dialogue, most=1)
+        second.reads()
+        waits, late = dialogue.client(), dialogue.client()
+        for client in (waits, late):
+            client.says(GET)
+        self.assertStatus(late, 503)
+        self.assertEnd(dialogue, "queue-full", 503)
+        status = dialogue.roster.status()[0]
+        self.assertEqual((status.active, status.queued, status.connections, status.idle), (3, 1, 2, 0))
+        backend.reply(1)
+        backend.reply(3)
+        second.reply(1)
+        for client in (*clients, waits):
+            self.assertStatus(client, 200)
+        status = dialogue.roster.status()[0]
+        self.assertEqual((status.active, status.queued, status.connections, status.idle), (0, 0, 2, 2))
+
     def test_maxRequests(self) -> None:
         """After max_requests a connection is let go, with grace."""
         dialogue = self.h2_proxy("pool.max_requests = 2")

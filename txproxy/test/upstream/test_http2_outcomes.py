@@ -137,6 +137,15 @@ class LeftOutTests(Http2Case):
         second.reply(1)
         self.assertStatus(other, 200)
 
+    def test_interimThatWasNotPassedOn(self) -> None:
+        """Nor is one whose interim reply its client could not be told, for it speaks HTTP/1.0."""
+        dialogue = self.h2_proxy(NO_BUDGET)
+        (client,), backend = self.asked(dialogue, request(b"POST / HTTP/1.0", body=b"hello"))
+        backend.head(1, status=b"103")
+        backend.goes_away(0)
+        self.assertStatus(client, 502)
+        self.assertEqual(dialogue.attempts, [])
+
     def test_heldReply(self) -> None:
         """Nor is one sent again whose reply came in the same moment."""
         dialogue = self.h2_proxy(NO_BUDGET)
