@@ -10,6 +10,9 @@ from txproxy.wire.fields import Field
 HIGH_WATERMARK_BYTES = 65536
 """Content that is kept: for a backend that is not connected yet, and to be sent again to another."""
 
+_SHORT_BYTES = 2048
+"""Pieces below it are put together."""
+
 
 class BodySink(Protocol):
     """Where content goes: an upstream connection."""
@@ -54,7 +57,11 @@ class RequestBody:
         self.received += len(data)
         kept = self._kept
         if kept is not None:
-            kept.append(data)
+            # Thirty thousand pieces of two bytes would take thirty times what they hold.
+            if kept and len(kept[-1]) < _SHORT_BYTES:
+                kept[-1] += data
+            else:
+                kept.append(data)
         if self._sink is not None:
             if self.received > self._kept_bytes:
                 self._kept = None

@@ -114,7 +114,8 @@ class Http2Stream(ReplyingStream):
             self._held_credit += credit
         else:
             self._engine.consumed(self.id, credit)
-            self.awaits_body()
+            if data:  # Empty frames would put the deadline off for ever.
+                self.awaits_body()
 
     def _passed_over(self, credit: int, ended: bool) -> None:
         """Take what nobody wants any more: all of the reply is here, and waits to be sent."""

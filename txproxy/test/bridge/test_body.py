@@ -57,6 +57,14 @@ class RequestBodyTests(SynchronousTestCase):
         self.assertTrue(self.body.can_be_sent)
         self.assertEqual(b"".join(self.body.attach(Sink())), b"abc")
 
+    def test_shortPiecesArePutTogether(self) -> None:
+        """A client that sends its body two bytes at a time has it take no more memory than the body."""
+        for _ in range(30_000):
+            self.body.write(b"ab")
+        kept = self.body.attach(self.sink)
+        self.assertLess(len(kept), 50)
+        self.assertEqual(b"".join(kept), b"ab" * 30_000)
+
     def test_tooLong(self) -> None:
         """Exactly the watermark can be sent again, one byte more cannot."""
         self.body.attach(self.sink)

@@ -231,6 +231,20 @@ class StreamTests(Http2Case):
             self.assertReset(stream, ErrorCodes.NO_ERROR)
             self.assertTrue(client.peer.is_open)
 
+    def test_emptyFramesAreNoBody(self) -> None:
+        """Frames without content, and padding alone, do not prolong the time for the next content."""
+        for padded in (False, True):
+            dialogue = self.proxy()
+            client, stream, _backend = self.asked(dialogue, b"POST", b"/", ended=False)
+            stream.says(b"a")
+            body = b"\x05" + bytes(5) if padded else b""
+            for _ in range(5):
+                dialogue.advance(11.9)
+                client.says(frame(0, 8 if padded else 0, stream.id, body))
+            self.assertEqual(stream.heads, [])
+            dialogue.advance(1)
+            self.assertReply(stream, 408)
+
     def test_firstByteOfABody(self) -> None:
         """The time runs from the head on, also for a body that is said to be empty."""
         for fields in ((), (length(0),)):

@@ -50,6 +50,7 @@ __all__ = ["HIGHEST_STREAM_ID", "Engine", "EngineSettings"]
 
 _MOST_SETTINGS = 32
 _KNOWN_SETTINGS = range(1, 7)
+_STREAM_COST = 4
 _GOAWAY_HEADER = frames.header(8, frames.GOAWAY, 0, 0)
 _GOAWAY_BYTES = len(_GOAWAY_HEADER) + 8
 _NO_EVENTS: tuple[Event, ...] = ()
@@ -269,6 +270,10 @@ class Engine(Speaker):
                 settings.settings[number] = value
                 if number == SettingCodes.HEADER_TABLE_SIZE:
                     self._encoder.header_table_size = value
+        window = self._first_windows[1]
+        if settings.settings.get(SettingCodes.INITIAL_WINDOW_SIZE, window) != window:
+            # It is work for each stream, and what each may send then, be it a byte, brings credit.
+            self._useless(_STREAM_COST * len(self._streams))
         self._h2.receive_data(settings)  # type: ignore[arg-type]
         self._take_from_h2()  # The acknowledgement, before anything that obeys what it is for.
         self._note_windows()
@@ -328,8 +333,8 @@ class Engine(Speaker):
         if not 0 < stream_id <= highest:
             raise ConnectionFault(ErrorCodes.PROTOCOL_ERROR, "a frame of an idle stream")
 
-    def _useless(self) -> None:
-        if self._floods is not None and self._floods.is_without_use(self._now):
+    def _useless(self, cost: int = 1) -> None:
+        if self._floods is not None and self._floods.is_without_use(self._now, cost):
             raise ConnectionFault(ErrorCodes.ENHANCE_YOUR_CALM, "too many frames that carry nothing")
 
 

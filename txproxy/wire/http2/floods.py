@@ -48,12 +48,13 @@ class Floods:
         resets.append(now)
         return len(resets) > self._most_resets
 
-    def is_without_use(self, now: float) -> bool:
+    def is_without_use(self, now: float, cost: int = 1) -> bool:
         """Count a frame that carries nothing; return whether that was one too many.
 
         :param now: the moment, in seconds.
+        :param cost: how many it counts for.
         """
-        credit = self._credit - 1.0
+        credit = self._credit - cost
         if self._looked_at < 0.0:
             self._looked_at = now
         elif credit < 0.0:

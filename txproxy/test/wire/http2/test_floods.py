@@ -184,6 +184,20 @@ class FloodTests(SynchronousTestCase):
             self.assertGreater(came, _CREDIT - 20, name)
             self.assertLess(held(engine) - held_before, 10, name)
 
+    def test_windowsThatChangeForAllStreams(self) -> None:
+        """SETTINGS that let each stream send one byte more are work for each, and what is sent brings no credit."""
+        engine = serving(floods=Floods(100), hello={WINDOW_BYTES: 0})
+        for stream_id in range(1, 200, 2):
+            feed(engine, headers(stream_id, REQUEST, True))
+            engine.send_head(stream_id, REPLY)
+        for size in range(1, 50):
+            if outcome(engine, settings({WINDOW_BYTES: size})) != "goes on":
+                break
+            for stream_id in range(1, 200, 2):
+                engine.send_data(stream_id, b"x")
+        self.assertTrue(engine.has_failed)
+        self.assertGreater(size, 3)
+
     def test_allInOnePiece(self) -> None:
         """Also where they are received together, the answers stop at the thousandth."""
         for name, make, flood in _ALWAYS + _WITH_FAULTS:
