@@ -110,7 +110,8 @@ class Exchange:
         self.retry_refused = ""
         """Why a failed try was not followed by another; empty if there was nothing to refuse."""
         self.connection_replaced = False
-        """An idle connection turned out to be dead and the request was sent again on a new one."""
+        """The request was sent again at once, on a new connection: an idle one turned out to be dead, or a backend
+        that speaks HTTP/2 said that it had done nothing about it."""
         self.head_sent = False
         """The head of the final reply was given to the client's transport: no other reply can be sent."""
         self.was_bad = False

@@ -352,14 +352,4 @@ class Http2Connection(WritingConnection):
         return f"<Http2Connection {state}, {self.requests} requests>"
 
 
-_HANDLERS: dict[type, Any] = {
-    events.HeadReceived: Http2Connection._head_received,  # noqa: SLF001 - a table of its own methods
-    events.DataReceived: Http2Connection._data_received,  # noqa: SLF001
-    events.TrailersReceived: Http2Connection._trailers_received,  # noqa: SLF001
-    events.StreamReset: Http2Connection._stream_reset,  # noqa: SLF001
-    events.WindowOpened: Http2Connection._window_opened,  # noqa: SLF001
-    events.SettingsChanged: Http2Connection._settings_changed,  # noqa: SLF001
-    events.PingAnswered: Http2Connection._ping_answered,  # noqa: SLF001
-    events.PeerGoesAway: Http2Connection._peer_goes_away,  # noqa: SLF001
-    events.ConnectionFailed: Http2Connection._connection_failed,  # noqa: SLF001
-}
+_HANDLERS = events.handlers_of(Http2Connection)

@@ -204,7 +204,8 @@ class Forward:
             elif not cluster.may_retry(now):
                 why = "budget"
             else:
-                exchange.resent += 1
+                # What was refused has not been sent, as far as that is counted.
+                exchange.resent += not isinstance(error, Unprocessed)
                 wait_s = retries.backoff_s(cluster.settings.retry, self._random)
                 backend = another or exchange.backend
                 exchange.attempt = self._call_later(wait_s, self._again, exchange, backend, error)

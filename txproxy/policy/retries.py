@@ -80,9 +80,10 @@ def decide(failure: Failure, settings: RetrySettings) -> Decision:
     """Return what to do after a failed try.
 
     A backend that could not be reached has not seen the request, so any method may go elsewhere. One that says that it
-    did nothing about it (RFC 9113 section 8.7) is asked once more on another connection; then it is as if it could not
-    be reached. What a backend may have seen goes out again only if it is idempotent (RFC 9110 section 9.2.2), and an
-    idle connection that was closed as the request was sent on it is the usual case of that (RFC 9112 section 9.3.1).
+    did nothing about it (RFC 9113 section 8.7) is asked once more on another connection; then it seems to have too much
+    to do, so that whatever follows has to wait and to fit into the budget. What a backend may have seen goes out again
+    only if it is idempotent (RFC 9110 section 9.2.2), and an idle connection that was closed as the request was sent on
+    it is the usual case of that (RFC 9112 section 9.3.1).
     Once the client has seen a byte of a reply, nothing is tried again.
     """
     error = failure.error
@@ -90,8 +91,8 @@ def decide(failure: Failure, settings: RetrySettings) -> Decision:
         return _NO_RETRY
     if failure.bytes_down:
         return Decision(Kind.GIVE_UP, "reply-begun")
-    if isinstance(error, Unprocessed) and not failure.replaced:
-        decision, is_left = _REPLACE, True
+    if isinstance(error, Unprocessed):
+        decision, is_left = (_AGAIN, failure.tries < settings.tries) if failure.replaced else (_REPLACE, True)
     elif error.retryable:
         decision, is_left = _ELSEWHERE, failure.tries < settings.tries
     elif failure.method not in IDEMPOTENT:

@@ -107,8 +107,8 @@ class Backend:
         :raises QueueFull: if it may not wait.
         """
         pool = self.pool
-        if fresh:
-            self.close_idle()
+        if fresh and not pool.limits.shares:
+            self.close_idle()  # By HTTP/2 streams do that: what was refused there was not sent on a dead connection.
         if not again and not pool.has_room_to_wait():
             pool.stats.exhausted += 1
             raise QueueFull(f"{self.name}: {pool!r}")

@@ -1,8 +1,7 @@
 """A connection to a backend that speaks HTTP/2 (RFC 9113): carries many requests at once, each on a stream of its own.
 
 It is of use once the backend's SETTINGS have come: only then it is known that the backend speaks HTTP/2, and how many
-requests it takes. As a producer it stands for the clients of all its streams: when the backend reads too slowly,
-content waits in the streams, and whoever waits is served in turn, a frame each.
+requests it takes.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from txproxy.policy.deadlines import NEVER
 from txproxy.tls.verification import PeerRefused
 from txproxy.upstream.http2_carrying import CarryingConnection
 from txproxy.upstream.http2_stream import Http2Stream
-from txproxy.upstream.shared_pool import MOST_STREAMS
+from txproxy.upstream.shared_pool import MOST_STREAMS, SharedConnection
 from txproxy.upstream.tools import UpstreamTimeouts, UpstreamTools
 from txproxy.wire.http2 import events
 
@@ -28,7 +27,7 @@ _MOST_QUEUED_BYTES = 1 << 22
 cancelled. Content does not count, it waits elsewhere."""
 
 
-class Http2Connection(CarryingConnection):
+class Http2Connection(CarryingConnection, SharedConnection):
     """One connection to a backend.
 
     :param backend: see ``CarryingConnection``; likewise the others.
@@ -40,14 +39,10 @@ class Http2Connection(CarryingConnection):
 
     def __init__(self, backend: Any, timeouts: UpstreamTimeouts, tools: UpstreamTools, scheme: bytes = b"http") -> None:
         super().__init__(backend, timeouts, tools, scheme)
+        SharedConnection.__init__(self)
         self._greeting: Deferred[Any] | None = None
         self._failure: ProxyError | None = None
         """Why the connection ended, before somebody waited for its greeting."""
-        # For the pool alone: see ``shared_pool``.
-        self.requests = self.streams = self.number = 0
-        self.most_streams = -1
-        """What the backend allows, within reason; not known before its SETTINGS."""
-        self.home: dict[Any, None] | None = None
 
     # What Twisted calls.
 
@@ -191,8 +186,14 @@ class Http2Connection(CarryingConnection):
 
     def _head_received(self, event: events.HeadReceived) -> None:
         stream = self._carried.get(event.stream_id)
-        if stream is not None:
-            self._guarded(stream, stream.head_received, event.fields, event.ended)
+        if stream is None:
+            return
+        if stream.is_unsent:
+            words = "a reply to a request that had not been sent"
+            self.engine.fail(ErrorCodes.PROTOCOL_ERROR, words)
+            self._fail(words, NoHttp2)
+            return
+        self._guarded(stream, stream.head_received, event.fields, event.ended)
 
     def _data_received(self, event: events.DataReceived) -> None:
         stream = self._carried.get(event.stream_id)
@@ -228,7 +229,9 @@ class Http2Connection(CarryingConnection):
 
     def _peer_goes_away(self, event: events.PeerGoesAway) -> None:
         """Complete what the backend has begun with; it says itself that it will not begin with the rest."""
-        self.let_go()
+        self.was_ended, self.is_reusable = True, False
+        if self.in_pool:
+            self.backend.changed(self)
         for id, stream in tuple(self._carried.items()):
             if id > event.last_id:
                 self._guarded(stream, stream.was_left_out)
@@ -298,14 +301,4 @@ class Http2Connection(CarryingConnection):
         return f"<Http2Connection {state}, {len(self._carried)} streams, {self.requests} requests>"
 
 
-_HANDLERS: dict[type, Any] = {
-    events.HeadReceived: Http2Connection._head_received,  # noqa: SLF001 - a table of its own methods
-    events.DataReceived: Http2Connection._data_received,  # noqa: SLF001
-    events.TrailersReceived: Http2Connection._trailers_received,  # noqa: SLF001
-    events.StreamReset: Http2Connection._stream_reset,  # noqa: SLF001
-    events.WindowOpened: Http2Connection._window_opened,  # noqa: SLF001
-    events.SettingsChanged: Http2Connection._settings_changed,  # noqa: SLF001
-    events.PingAnswered: Http2Connection._ping_answered,  # noqa: SLF001
-    events.PeerGoesAway: Http2Connection._peer_goes_away,  # noqa: SLF001
-    events.ConnectionFailed: Http2Connection._connection_failed,  # noqa: SLF001
-}
+_HANDLERS = events.handlers_of(Http2Connection)

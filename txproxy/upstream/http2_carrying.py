@@ -46,6 +46,8 @@ class CarryingConnection(Protocol):
         """When the last bytes came, in seconds."""
         self.reads = 0
         """How often bytes have come: whoever remembers it can tell whether the backend has been silent since."""
+        self.content_sent = 0
+        """Bytes of requests' content, so far, in all streams."""
         self._floods = BackendFloods()
         self.engine = make_engine(self._floods)
         self._deadlines = tools.deadlines

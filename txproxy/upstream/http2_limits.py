@@ -29,18 +29,24 @@ class BackendFloods(Floods):
         """Return False: one that has too much to do may refuse as many streams as it is asked for."""
         return False
 
-    def is_without_use(self, now: float) -> bool:
+    def is_without_use(self, now: float, cost: int = 1) -> bool:
         """Count a frame that carries nothing; return whether that was one too many.
 
         :param now: the moment, in seconds.
+        :param cost: how many it counts for.
         """
-        self._uncounted += 1
-        if self._uncounted < _FOLD:
-            return False
-        self._uncounted = 0
-        return super().is_without_use(now)
+        counted, self._uncounted = divmod(self._uncounted + cost, _FOLD)
+        return counted > 0 and super().is_without_use(now, counted)
 
 
-def make_engine(floods: Floods) -> Engine:
+class BackendEngine(Engine):
+    """Our side of a connection to a backend."""
+
+    def has_window(self, stream_id: int) -> bool:
+        """Return whether a stream's own window is open; that of the connection may be shut."""
+        return self.is_open(stream_id) and self._h2.streams[stream_id].outbound_flow_control_window > 0
+
+
+def make_engine(floods: Floods) -> BackendEngine:
     """Return our side of a new connection to a backend."""
-    return Engine(True, _SETTINGS, floods)
+    return BackendEngine(True, _SETTINGS, floods)

@@ -40,6 +40,7 @@ class SendingStream:
         "_patience_s",
         "_pending",
         "_request_sent",
+        "_sent_before",
         "_timeouts",
         "_trailers_to_send",
         "_unread_before",
@@ -68,6 +69,8 @@ class SendingStream:
         self._trailers_to_send = NO_TRAILERS
         self._unread_before = -1
         """Bytes that the backend had not taken from us when they were last looked at; -1: that was not done yet."""
+        self._sent_before = 0
+        """Content that the connection had sent when that was last looked at."""
         self._is_deciding = False
         """A stage is deciding on the reply's head; what comes meanwhile is held."""
         self._is_paused = False
@@ -138,24 +141,28 @@ class SendingStream:
                 if self._ends:
                     self._send_last(data)
                 else:
-                    self._engine.send_data(self.id, data)
+                    self._send_data(data)
                 return
             if room:
-                self._engine.send_data(self.id, data[:room])
+                self._send_data(data[:room])
                 data = data[room:]
-            self._unread_before = connection.unread()
+            self._unread_before, self._sent_before = connection.unread(), connection.content_sent
             connection.wait(self)
         pending += data
         if len(pending) >= HIGH_WATERMARK_BYTES:
             self._exchange.client.valve.shut(Reason.PEER_IS_SLOW)  # type: ignore[union-attr]
 
+    def _send_data(self, data: bytes, ended: bool = False) -> None:
+        self.connection.content_sent += len(data)
+        self._engine.send_data(self.id, data, ended)
+
     def _send_last(self, data: bytes) -> None:
         block = write_trailers(self._trailers_to_send) if self._trailers_to_send else b""
         if not block:
-            self._engine.send_data(self.id, data, True)
+            self._send_data(data, True)
         else:
             if data:
-                self._engine.send_data(self.id, data)
+                self._send_data(data)
             self._engine.send_trailers(self.id, block)
         self._request_sent = True
 
@@ -173,7 +180,8 @@ class SendingStream:
         if self._ends and not pending:
             self._send_last(data)
         else:
-            self._engine.send_data(self.id, data)
+            self._send_data(data)
+        self._sent_before = self.connection.content_sent
         if not pending:
             self.connection.wait_no_more(self)
         self._set_deadline(exchange)
@@ -200,14 +208,18 @@ class SendingStream:
         self.connection.watch(self.deadline)
 
     def _reads_on(self) -> bool:
-        """Return whether the backend, which has not taken all of the request from us yet, has taken some of it."""
-        connection, before = self.connection, self._unread_before
+        """Return whether the backend, which has not taken all of the request from us yet, has taken some of it.
+
+        Content that waits only because others' has its turn gets on with theirs: with what the connection sends in all.
+        """
+        connection, before, sent_before = self.connection, self._unread_before, self._sent_before
         if not self._pending and not connection.is_full:
             return False
         if before < 0:
             before = connection.unread_when_full
-        self._unread_before = now = connection.unread()
-        return bool(now < before)
+        self._unread_before, self._sent_before = now, sent = connection.unread(), connection.content_sent
+        takes_turns = self._pending and self._engine.has_window(self.id)
+        return bool(now < before or takes_turns and sent != sent_before)
 
     # What the half that listens does.
 

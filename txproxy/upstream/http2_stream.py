@@ -55,7 +55,7 @@ class Http2Stream(SendingStream):
         self._length_left: int | None = None
         """Of the reply's content; None if that was not said."""
         self._has_all = False
-        """All of the reply has come, and is held."""
+        """All of the reply has come; if it is held, it stays good whatever becomes of the stream."""
         self._trailers = NO_TRAILERS
         self._credit = 0
         """Bytes of the window that have not been given back."""
@@ -78,6 +78,11 @@ class Http2Stream(SendingStream):
         return bool(self.connection.is_stale())
 
     # The way of a reply.
+
+    @property
+    def is_unsent(self) -> bool:
+        """Whether what the backend says now was said before the request could leave us."""
+        return self._heard_before == self.connection.reads
 
     def head_received(self, fields: list[Field], ended: bool) -> None:
         """Take the head of a reply, be it an interim one.
@@ -186,9 +191,10 @@ class Http2Stream(SendingStream):
         else:
             exchange.client.flush_reply()
         # While it was written to, the client may have turned out to be gone or slow.
-        if self._exchange is exchange and not self._is_paused:
-            self._give_credit()
-            self._expect(self._patience_s)
+        if self._exchange is exchange:
+            if not self._is_paused:
+                self._give_credit()
+            self._set_deadline(exchange)
 
     def _give_credit(self) -> None:
         credit, self._credit = self._credit, 0
@@ -249,7 +255,7 @@ class Http2Stream(SendingStream):
         :param by_peer: else it was us, for the backend has broken a rule.
         """
         exchange = self._exchange
-        if exchange is None:
+        if exchange is None or self._has_all:
             return
         name = self._backend.name
         words = (
@@ -267,7 +273,7 @@ class Http2Stream(SendingStream):
     def was_left_out(self) -> None:
         """The backend goes away, and says that it has not come to this request."""
         exchange, words = self._exchange, f"{self._backend.name} goes away"
-        if exchange is None:
+        if exchange is None or self._has_all:
             return
         if exchange.reply is not None:
             self._fail(ReplyCut(words))
@@ -282,7 +288,7 @@ class Http2Stream(SendingStream):
         :param refused: the backend never came to the end of its handshake: it has not read what was sent.
         """
         exchange = self._exchange
-        if exchange is None:
+        if exchange is None or self._has_all:
             return
         if exchange.reply is not None:
             self._fail(ReplyCut(words))
@@ -310,6 +316,8 @@ class Http2Stream(SendingStream):
             exchange.body.detach()
         reused = self._reused and self.connection.reads == self._heard_before and not isinstance(error, ReplyTimeout)
         self._leave(code)
+        if reused and isinstance(error, NoReply) and not isinstance(error, Unprocessed):
+            self._backend.close_idle()  # They may all be as dead.
         exchange.forward.upstream_failed(exchange, error, reused, self._begun)
 
     def _leave(self, code: ErrorCodes = ErrorCodes.CANCEL) -> None:

@@ -6,15 +6,15 @@
 
 What is leased is a place on a connection, which the connection itself makes: for its owner that is a connection. The
 one that was put to use last is filled first, so that others run empty and are closed. Connections are made for as many
-waiting requests as one of them will carry. What is leaving counts against ``max_connections``, unless there is nothing
-else: what it carries may take hours. ``_settle`` is the only place where a connection moves, ``_lease`` and ``release``
-those where it is filled.
+waiting requests as one of them will carry. What is leaving counts against ``max_connections``: what it carries may take
+hours. Only those that the backend has ended stand beside as many others, if there is nothing else. ``_settle`` is the
+only place where a connection moves, ``_lease`` and ``release`` those where it is filled.
 """
 
 from __future__ import annotations
 
-from itertools import islice
-from typing import Any, Protocol
+from itertools import chain, islice
+from typing import Any
 
 from txproxy.policy.candidate import Candidate
 from txproxy.policy.deadlines import NEVER
@@ -28,27 +28,36 @@ MOST_REQUESTS = 2**30 - 2
 """Streams for which a connection has numbers (RFC 9113 section 5.1.1)."""
 
 
-class SharedConnection(Protocol):
-    """What the pool asks of a connection."""
+class SharedConnection:
+    """What the pool knows, and asks, of a connection."""
 
-    requests: int
-    """How many requests it was given; the pool counts them."""
-    streams: int
-    """How many of them are under way; the pool counts them too."""
-    most_streams: int
-    """How many may be under way at once; may change, also to less than there are, or to 0."""
+    # Slots, so that a connection's own attributes are few enough for the compact form; see ``patience``.
+    __slots__ = ("home", "most_streams", "number", "requests", "streams", "was_ended")
+
     is_reusable: bool
     """It is open, and the backend takes further requests on it."""
-    number: int
-    """Of its making: later ones have higher numbers."""
-    home: dict[Any, None] | None
-    """Where the pool has it."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        """How many requests it was given; the pool counts them."""
+        self.streams = 0
+        """How many of them are under way; the pool counts them too."""
+        self.most_streams = -1
+        """How many may be under way at once; may change, also to less than there are, or to 0. Below that: unknown."""
+        self.was_ended = False
+        """The backend has said that it takes no more requests on it."""
+        self.number = 0
+        """Of its making: later ones have higher numbers."""
+        self.home: dict[Any, None] | None = None
+        """Where the pool has it."""
 
     def lease(self) -> Any:
         """Return a place for one request: it has the connection as ``connection``."""
+        raise NotImplementedError
 
     def retire(self) -> None:
         """Close: the pool has let go of it already, and it carries nothing."""
+        raise NotImplementedError
 
 
 class SharedPool(Pool):
@@ -92,8 +101,12 @@ class SharedPool(Pool):
 
     @property
     def _may_dial(self) -> bool:
-        usable = self.idle or self.sharing or self.full or self.connecting
-        return not usable or self.total < self.limits.max_connections
+        total, most = self.total, self.limits.max_connections
+        if self._is_shut_out():
+            return False
+        if total < most or self.idle or self.sharing or self.full or self.connecting:
+            return total < most
+        return total < 2 * most and total - sum(connection.was_ended for connection in self.leaving) < most
 
     def take(self, now: float) -> Any | None:
         """Lease a place, or return None if there is none."""
@@ -145,12 +158,17 @@ class SharedPool(Pool):
     def connect_failed(self) -> list[Waiter]:
         """Take note that a connection could not be made.
 
-        :return: who is to be told: those who waited for it, which are those who have waited longest.
+        :return: who is to be told: those who waited for it, which are those who have waited longest; nobody if there is
+            room on another connection.
         """
-        share = -(-len(self.waiting) // max(1, self.connecting))
+        share = min(-(-len(self.waiting) // max(1, self.connecting)), self._expected)
         self.connecting -= 1
         self.stats.failed += 1
-        return self._leave_first(min(share, self._expected))
+        if self._with_room(0) is None:
+            return self._leave_first(share)
+        # All who wait have wanted a new one: what there is is better than none.
+        self.waiting.update(dict.fromkeys(islice(self.waiting, share), 0))
+        return []
 
     def left_behind(self) -> list[Waiter]:
         """Return the requests that wait without a limit although no connection is being made for them any more."""
@@ -272,8 +290,9 @@ class SharedPool(Pool):
 
     def _is_shut_out(self) -> bool:
         """Return whether the backend lets nothing be sent on any connection: one more would be no better."""
-        usable = (*self.idle, *self.sharing, *self.full)
-        return bool(usable) and not any(connection.most_streams for connection in usable)
+        if self.sharing or not (self.idle or self.full):
+            return False
+        return not any(connection.most_streams for connection in chain(self.idle, self.full))
 
     def __repr__(self) -> str:
         return (

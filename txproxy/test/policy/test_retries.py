@@ -75,7 +75,9 @@ _CASES: list[tuple[str, dict[str, Any], Decision]] = [
     ("not processed", _UNPROCESSED, _REPLACE),
     ("not processed, POST", {**_UNPROCESSED, "method": b"POST"}, _REPLACE),
     ("not processed, whatever was tried before", {**_UNPROCESSED, "tries": 9, "resent": 9}, _REPLACE),
-    ("not processed, twice", {**_UNPROCESSED, "method": b"POST", "replaced": True}, _ELSEWHERE),
+    # A refusal is a sign of overload: only the first next try is free of the budget.
+    ("not processed, twice", {**_UNPROCESSED, "method": b"POST", "replaced": True}, _AGAIN),
+    ("not processed, and sent again before", {**_UNPROCESSED, "replaced": True, "resent": 1, "tries": 2}, _AGAIN),
     ("not processed, twice, at the last try", {**_UNPROCESSED, "replaced": True, "tries": 3}, _no("tries")),
     ("not processed, after an interim reply of another", {**_UNPROCESSED, "bytes_down": True}, _no("reply-begun")),
     ("not processed, and the body is gone", {**_UNPROCESSED, "body_held": False}, _no("body-too-large")),

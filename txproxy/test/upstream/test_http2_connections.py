@@ -148,89 +148,6 @@ class GreetingTests(Http2Case):
         self.assertEnd(dialogue, "connect-failed", 502)
 
 
-class GoawayTests(Http2Case):
-    """GOAWAY (RFC 9113 section 6.8)."""
-
-    def test_drains(self) -> None:
-        """No new streams; those up to the last id are completed, then the connection closes."""
-        dialogue = self.h2_proxy()
-        clients, backend = self.asked(dialogue, GET, POST_5)
-        backend.goes_away(2**31 - 1)
-        late = dialogue.client()
-        late.says(GET)
-        second = self.answer(dialogue)
-        second.reply(1)
-        self.assertStatus(late, 200)
-        backend.goes_away(3)
-        for id, client in zip((1, 3), clients, strict=True):
-            backend.reply(id)
-            self.assertStatus(client, 200)
-        backend.reads()
-        self.assertFalse(backend.peer.is_open)
-        self.assertPool(dialogue, 1, 0, 0)
-        self.assertEqual(dialogue.roster.status()[0].failures, 0)
-
-    def test_leftOut(self) -> None:
-        """Those above the last id were not processed: any method goes out again, and nobody is blamed."""
-        dialogue = self.h2_proxy("passive.failures = 1\nretry = { budget = 0.0, min_per_s = 0 }", backends=(A,))
-        clients, backend = self.asked(dialogue, POST_5, POST_5, POST_5)
-        backend.goes_away(1)
-        second = self.answer(dialogue)
-        second.reads()
-        self.assertEqual([stream.content for stream in second.streams.values()], [b"hello", b"hello"])
-        for id in (1, 3):
-            second.reply(id)
-        backend.reply(1)
-        for client in clients:
-            self.assertStatus(client, 200)
-        self.assertEqual({line["tries"] for line in dialogue.lines}, {1})
-        status = dialogue.roster.status()[0]
-        self.assertEqual((status.failures, status.state), (0, "up"))
-
-    def test_idle(self) -> None:
-        """An idle connection closes at once."""
-        dialogue = self.h2_proxy()
-        (client,), backend = self.asked(dialogue, GET)
-        backend.reply(1)
-        self.assertStatus(client, 200)
-        backend.goes_away(1)
-        self.assertFalse(backend.peer.is_open)
-        self.assertPool(dialogue, 0, 0, 0)
-
-    def test_andCloses(self) -> None:
-        """One that closes after it, with requests that it has taken, has cut them."""
-        dialogue = self.h2_proxy("retry.idempotent_tries = 1")
-        clients, backend = self.asked(dialogue, GET, GET)
-        backend.head(3)
-        backend.goes_away(3, ErrorCodes.ENHANCE_YOUR_CALM)
-        backend.peer.finishes()
-        self.assertStatus(clients[0], 502)
-        self.assertFalse(clients[1].is_open)
-        self.assertPool(dialogue, 0, 0, 0)
-
-    def test_others(self) -> None:
-        """If the backend cannot be reached any more, they go to another."""
-        dialogue = self.h2_proxy(backends=(A, B))
-        (client,), backend = self.asked(dialogue, POST_5)
-        backend.goes_away(0)
-        backend.peer.finishes()
-        dialogue.refuse(A)
-        other = self.answer(dialogue, B)
-        other.reply(1)
-        self.assertStatus(client, 200)
-
-    def test_thoseWhoWait(self) -> None:
-        """Requests in the queue are served by the connection that takes its place."""
-        dialogue = self.h2_proxy("pool.max_connections = 1")
-        clients, backend = self.asked(dialogue, GET, GET, most=1)
-        backend.goes_away(1)
-        second = self.answer(dialogue, most=1)
-        second.reply(1)
-        self.assertStatus(clients[1], 200)
-        backend.reply(1)
-        self.assertStatus(clients[0], 200)
-
-
 class LimitTests(Http2Case):
     """How many requests a connection carries."""
 
@@ -281,6 +198,26 @@ class LimitTests(Http2Case):
         for client in late:
             self.assertStatus(client, 200)
 
+    def test_noneElsewhere(self) -> None:
+        """A backend that allows none gets no more requests while another has room."""
+        dialogue = self.h2_proxy("pool.queue_timeout_s = 3", backends=(A, B))
+        clients = [dialogue.client() for _ in range(2)]
+        for client in clients:
+            client.says(GET)
+        self.answer(dialogue, A, most=0)
+        other = self.answer(dialogue, B)
+        late = [dialogue.client() for _ in range(6)]
+        for client in late:
+            client.says(GET)
+        other.reads()
+        self.assertEqual(len(other.streams), 7)
+        for id in other.streams:
+            other.reply(id)
+        for client in late:
+            self.assertStatus(client, 200)
+        dialogue.advance_past(3)
+        self.assertEqual(sorted(line["status"] for line in dialogue.lines), [200] * 7 + [503])
+
     def test_noneAtFirst(self) -> None:
         """None from the beginning: who waits is not let wait for ever, and no connection is made in vain."""
         dialogue = self.h2_proxy("pool.queue_timeout_s = 3")
@@ -289,6 +226,13 @@ class LimitTests(Http2Case):
         dialogue.advance_past(3)
         self.assertStatus(client, 503)
         self.assertEqual(backend.streams, {})
+
+    def test_attributes(self) -> None:
+        """A connection has no more than fit into the compact form of CPython 3.11; see ``patience``."""
+        (client,), backend = self.asked(self.h2_proxy(), GET)
+        self.assertLessEqual(len(vars(backend.peer.transport.protocol)), 29)
+        backend.reply(1)
+        self.assertStatus(client, 200)
 
     def test_queueFull(self) -> None:
         """Beyond what connections carry, so many wait as may; more are refused, until places are free again."""
@@ -326,6 +270,19 @@ class LimitTests(Http2Case):
         self.assertEqual((backend.goaway, backend.peer.is_open), (ErrorCodes.NO_ERROR, False))
         for client in clients[:2]:
             self.assertStatus(client, 200)
+
+    def test_maxRequestsAndConnections(self) -> None:
+        """Connections that have had their last request count, as long as it is under way: others wait."""
+        dialogue = self.h2_proxy("pool = { max_connections = 2, max_requests = 1 }")
+        clients, backend = self.asked(dialogue, *[GET] * 5)
+        backends = [backend, self.answer(dialogue)]
+        for open_backend in backends:
+            self.assertEqual(dialogue.attempts, [])
+            open_backend.reply(1)
+            backends += [self.answer(dialogue)] if len(backends) < 5 else []
+        for client in clients:
+            self.assertStatus(client, 200)
+        self.assertEqual(len(backends), 5)
 
     def test_drained(self) -> None:
         """A backend that is drained completes what it has, and keeps no connection."""

@@ -7,7 +7,8 @@ from h2.settings import SettingCodes
 from hyperframe.frame import PushPromiseFrame, RstStreamFrame
 
 from txproxy.test.talk import GET, POST_5, post, request
-from txproxy.test.upstream.http2_backend import Http2Case
+from txproxy.test.upstream.http2_backend import Http2Backend, Http2Case
+from txproxy.testing import Dialogue, Peer
 
 A, B = "10.0.0.1:80", "10.0.0.2:80"
 
@@ -29,11 +30,13 @@ class ResetTests(Http2Case):
             self.assertEqual(dialogue.roster.status()[0].failures, 0)
 
     def test_refusedTwice(self) -> None:
-        """The second time it goes to another backend."""
+        """The second time it goes to another backend, after a pause."""
         dialogue = self.h2_proxy(backends=(A, B))
         (client,), backend = self.asked(dialogue, POST_5)
         backend.resets(1, ErrorCodes.REFUSED_STREAM)
         self.answer(dialogue, A).resets(1, ErrorCodes.REFUSED_STREAM)
+        self.assertEqual(dialogue.attempts, [])
+        dialogue.advance(0.3)
         other = self.answer(dialogue, B)
         self.assertEqual(other.stream().content, b"hello")
         other.reply(1)
@@ -54,6 +57,48 @@ class ResetTests(Http2Case):
         self.assertNotIn(7, backend.streams)
         self.assertStatus(client, 502)
         self.assertEqual(self.assertEnd(dialogue, "bad-reply", 502)["tries"], 3)
+
+    def test_refusedWithoutBudget(self) -> None:
+        """Backends that have too much to do get no more than twice the load from that, if the budget allows none."""
+        dialogue = self.h2_proxy("retry = { budget = 0.0, min_per_s = 0 }", backends=(A, B))
+        (client,), backend = self.asked(dialogue, POST_5)
+        backend.resets(1, ErrorCodes.REFUSED_STREAM)
+        self.answer(dialogue, A).resets(1, ErrorCodes.REFUSED_STREAM)
+        self.assertStatus(client, 502)
+        self.assertEqual(self.assertEnd(dialogue, "bad-reply", 502)["retry"], "budget")
+        self.assertEqual(dialogue.attempts, [])
+
+    def three(self) -> tuple[Dialogue, list[Peer], list[Http2Backend]]:
+        """Return a proxy with a POST under way on one connection, one stream is free there; and two that are idle."""
+        dialogue = self.h2_proxy("retry = { budget = 0.0, min_per_s = 0 }")
+        clients, backend = self.asked(dialogue, POST_5, GET, GET, most=1)
+        backends = [backend, *[self.answer(dialogue, most=1) for _ in range(2)]]
+        for idle, client in zip(backends[1:], clients[1:], strict=True):
+            idle.reply(1)
+            self.assertStatus(client, 200)
+        self.assertPool(dialogue, 2, 1, 1)
+        return dialogue, clients, backends
+
+    def test_refusedOthersAreWell(self) -> None:
+        """A refusal says nothing against other connections of the backend: those that are idle stay."""
+        dialogue, clients, backends = self.three()
+        backends[0].resets(1, ErrorCodes.REFUSED_STREAM)
+        self.assertEqual([backend.peer.is_open for backend in backends], [True] * 3)
+        self.assertPool(dialogue, 3, 0, 0, 1, 1)
+        self.answer(dialogue).reply(1)
+        self.assertStatus(clients[0], 200)
+
+    def test_refusedAndUnreachable(self) -> None:
+        """If no new connection can be made for what was refused, one that is there takes it."""
+        dialogue, clients, backends = self.three()
+        backends[0].resets(1, ErrorCodes.REFUSED_STREAM)
+        dialogue.refuse()
+        for backend in backends:
+            backend.reads()
+        (taken,) = [backend for backend in backends if 3 in backend.streams]
+        taken.reply(3)
+        self.assertStatus(clients[0], 200)
+        self.assertEnd(dialogue, "ok", 200)
 
     def test_refusedBodyIsGone(self) -> None:
         """What was not kept of a body cannot be sent again."""
@@ -250,6 +295,21 @@ class LostTests(Http2Case):
         self.assertStatus(client, 200)
         self.assertEqual(dialogue.lines[-1]["tries"], 1)
         self.assertEqual(dialogue.roster.status()[0].failures, 0)
+
+    def test_othersMayBeDead(self) -> None:
+        """Its like are closed: the backend may have closed them all, and a second failure would be one."""
+        dialogue = self.h2_proxy("retry = { budget = 0.0, min_per_s = 0 }")
+        clients, backend = self.asked(dialogue, GET, GET, most=1)
+        other = self.answer(dialogue, most=1)
+        for each, client in zip((backend, other), clients, strict=True):
+            each.reply(1)
+            self.assertStatus(client, 200)
+        self.assertPool(dialogue, 2, 0, 0)
+        clients[0].says(GET)
+        other.peer.resets()
+        self.assertFalse(backend.peer.is_open)
+        self.answer(dialogue).reply(1)
+        self.assertStatus(clients[0], 200)
 
     def test_notDead(self) -> None:
         """If the backend has said anything since, it was alive: that is a failure, and goes by the budget."""

@@ -106,6 +106,23 @@ class TimeoutTests(Http2Case):
         backend.data(1, b"y", ended=True)
         self.assertTrue(client.gets().endswith(b"0\r\n\r\n"))
 
+    def test_pausedBeforeTheReply(self) -> None:
+        """The same if the client was slow before, with interim replies: what was left of first_byte_s is no matter then."""
+        dialogue = self.h2_proxy("timeouts.first_byte_s = 20", listener="write_timeout_s = 1000")
+        (client,), backend = self.asked(dialogue, GET)
+        client.stops_reading()
+        for _ in range(6):
+            backend.head(1, *[(b"x-%d" % number, b"v" * 4000) for number in range(6)], status=b"103")
+        self.assertTrue(client.transport.producer_paused)
+        dialogue.advance(10)
+        backend.head(1, (b"content-length", b"5"))
+        backend.data(1, b"ab")
+        dialogue.advance(100)
+        self.assertIsNone(backend.stream().reset)
+        client.reads()
+        backend.data(1, b"cde", ended=True)
+        self.assertEnd(dialogue, "ok", 200)
+
     def test_clientsPace(self) -> None:
         """What a client does or does not read before its reply has begun gives the backend no more time for that."""
         dialogue = self.h2_proxy("timeouts.first_byte_s = 10\nretry.idempotent_tries = 1")

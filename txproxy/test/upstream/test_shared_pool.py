@@ -28,6 +28,7 @@ class Connection:
     def __init__(self, most_streams: int = MOST_STREAMS, name: str = "") -> None:
         self.name = name
         self.requests = self.streams = self.number = 0
+        self.was_ended = False
         self.most_streams = most_streams
         self.is_reusable = True
         self.home: dict[Any, None] | None = None
@@ -260,20 +261,50 @@ class AgeTests(PoolCase):
         self.release(pool, busy)
         self.assertTrue(busy.is_retired)
 
-    def test_leavingIsInNobodysWay(self) -> None:
-        """What only completes its requests counts against the limit, unless there is nothing else."""
-        pool = self.pool(max_connections=2, max_requests=1)
-        self.carrying(pool, 1)
-        self.assertEqual(pool.enqueue(waiter()), ([], 1))
-        pool.connected(Connection())
-        self.assertShows(pool, 0, 2, 2)
-        self.assertEqual(pool.enqueue(waiter()), ([], 1))
+    def ended(self, pool: SharedPool, connection: Connection) -> Todo:
+        """Let the backend say that it takes no more on a connection."""
+        connection.was_ended, connection.is_reusable = True, False
+        return pool.changed(connection)
+
+    def test_leavingCounts(self) -> None:
+        """What has had enough requests, or is too old, counts against the limit for as long as it carries any."""
+        pool = self.pool(max_connections=2, max_requests=1, queue=1)
+        first, second = self.carrying(pool, 1, 1)
+        self.assertTrue(pool.is_full)
         self.assertEqual(pool.enqueue(waiter()), ([], 0))
-        self.assertShows(pool, 0, 2, 2, 1, 2)
+        self.assertFalse(pool.has_room_to_wait())
+        second.is_reusable = False
+        self.assertEqual(pool.changed(second), ([], 0))
+        self.assertShows(pool, 0, 2, 2, 0, 1)
+        self.assertEqual(self.release(pool, first), ([], 1))
+
+    def test_endedIsInNobodysWay(self) -> None:
+        """What the backend has ended does not, if there is nothing else; but no more than as many again are made."""
+        pool = self.pool(max_connections=2, queue=1)
+        for connection in self.carrying(pool, 1, 1, most=1):
+            self.ended(pool, connection)
+        for total in (3, 4):
+            self.assertFalse(pool.is_full)
+            self.assertEqual(pool.enqueue(waiter()), ([], 1))
+            connection = Connection()
+            pool.connected(connection)
+            self.assertShows(pool, 0, total, total)
+            self.assertEqual(self.ended(pool, connection), ([], 0))
+        self.assertTrue(pool.is_full)
+        self.assertEqual(pool.enqueue(waiter()), ([], 0))
+        self.assertFalse(pool.has_room_to_wait())
+        self.assertEqual(self.release(pool, connection), ([], 1))
+
+    def test_endedBesideOthers(self) -> None:
+        """One of each kind: what leaves by our own limits counts, what the backend has ended does not."""
+        pool = self.pool(max_connections=2, max_requests=2)
+        _, ended = self.carrying(pool, 2, 1)
+        self.assertEqual(self.ended(pool, ended), ([], 0))
+        self.assertEqual(pool.enqueue(waiter()), ([], 1))
         pool.connected(Connection())
-        self.assertShows(pool, 0, 3, 3, 1, 1)
-        pool.connected(Connection())
-        self.assertShows(pool, 0, 4, 4)
+        self.assertEqual(len(pool.enqueue(waiter()).leases), 1)
+        self.assertEqual(pool.enqueue(waiter()), ([], 0))
+        self.assertShows(pool, 0, 3, 5, 0, 1)
 
     def test_maxIdle(self) -> None:
         """No more than max_idle stay idle."""
@@ -351,6 +382,21 @@ class PeersLimitTests(PoolCase):
         self.release(pool, connection)
         self.assertShows(pool, 1, 0, 0, 0, 1)
 
+    def test_noneIsFull(self) -> None:
+        """A backend that lets nothing be sent is full, however few its connections are: no more wait than may."""
+        for when_full, may in (("queue", (True, False)), ("refuse", (False, False))):
+            pool = self.pool(when_full=when_full, queue=1)
+            (connection,) = self.carrying(pool, 1)
+            connection.most_streams = 0
+            pool.changed(connection)
+            self.assertTrue(pool.is_full)
+            for each in may:
+                self.assertEqual(pool.has_room_to_wait(), each)
+                self.assertEqual(pool.enqueue(waiter()), ([], 0))
+            connection.most_streams = 9
+            pool.changed(connection)
+            self.assertFalse(pool.is_full)
+
     def test_learned(self) -> None:
         """What one connection has been allowed is expected of the next."""
         pool = self.pool()
@@ -416,6 +462,19 @@ class FailureTests(PoolCase):
         self.assertEqual(pool.connect_failed(), waiters[:100])
         self.assertEqual(pool.assign(), ([], 1))
         self.assertShows(pool, 0, 0, 0, 1, 50)
+
+    def test_connectFailsBesideAnother(self) -> None:
+        """Who wanted a new connection takes what there is, if it cannot be made: only without room is that a failure."""
+        pool = self.pool(max_connections=2)
+        (old,) = self.carrying(pool, 1, most=2)
+        fresh = [waiter(fresh=True) for _ in range(2)]
+        for each in fresh:
+            pool.enqueue(each)
+        self.assertEqual(pool.connect_failed(), [])
+        leases, dials = pool.assign()
+        self.assertEqual(([told for told, _ in leases], leases[0][1].connection, dials), (fresh[:1], old, 1))
+        self.assertEqual(pool.connect_failed(), fresh[1:])
+        self.assertShows(pool, 0, 1, 2)
 
     def test_connectFailsInAdvance(self) -> None:
         """Nobody is told if nobody waits."""

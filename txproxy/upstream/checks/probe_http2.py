@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+
 from txproxy.errors import BadReply, ProxyError
 from txproxy.upstream.checks.probe import Check
 from txproxy.upstream.checks.probe_http import BodyJudge, Expectation, check_fields
@@ -59,6 +62,11 @@ class Http2Conversation(Conversation):
             super().dataReceived(data)
         elif len(self._early) < _MOST_EARLY_BYTES:
             self._early += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Leave nothing for the garbage collector."""
+        super().connectionLost(reason)
+        self._engine.release()
 
     def opened(self) -> None:
         """Send the request; how many a backend takes need not be known for one."""

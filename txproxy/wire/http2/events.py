@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from h2.errors import ErrorCodes
 
@@ -87,3 +87,20 @@ Event = (
     | PeerGoesAway
     | ConnectionFailed
 )
+
+_HANDLERS = {
+    HeadReceived: "_head_received",
+    DataReceived: "_data_received",
+    TrailersReceived: "_trailers_received",
+    StreamReset: "_stream_reset",
+    WindowOpened: "_window_opened",
+    SettingsChanged: "_settings_changed",
+    PingAnswered: "_ping_answered",
+    PeerGoesAway: "_peer_goes_away",
+    ConnectionFailed: "_connection_failed",
+}
+
+
+def handlers_of(connection: type) -> dict[type, Any]:
+    """Return by the kind of event what a class of connections does about it: the method with the event's name."""
+    return {event: getattr(connection, method) for event, method in _HANDLERS.items()}

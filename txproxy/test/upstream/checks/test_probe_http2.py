@@ -55,6 +55,17 @@ class Http2CheckTests(ProbeCase):
         for headers in ({"Host": "x"}, {"connection": "close"}, {"X": "a\r\nY: b"}):
             self.assertRaises(ValueError, self.begin, http2=True, headers=headers)
 
+    def test_memory(self) -> None:
+        """When the connection has gone, h2, which refers to itself in many ways, is let go of."""
+        for act in ("replies", "closes"):
+            backend = self.check()
+            conversation = self.transports[-1].protocol
+            if act == "replies":
+                backend.head(1, ended=True)
+            backend.peer.finishes()
+            self.assert_verdict(PASSED if act == "replies" else "closed before its reply")
+            self.assertTrue(conversation._engine.has_failed, act)
+
     def test_statuses(self) -> None:
         """By default 200 to 399; interim replies are none."""
         for status, verdict in ((b"200", PASSED), (b"399", PASSED), (b"404", "status 404"), (b"503", "status 503")):
