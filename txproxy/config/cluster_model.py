@@ -118,8 +118,8 @@ class Pool(Section):
 
     max_connections: Count = Field(
         default=256,
-        description="Connections to one backend and from one worker; in HTTP/2 up to twice as many while those that the "
-        "backend has ended complete what they carry.",
+        description="Connections to one backend and from one worker; in HTTP/2 up to twice as many while those that "
+        "the backend has ended complete what they carry.",
     )
     min_idle: CountOrZero = Field(default=0, description="Idle connections that are kept open in advance.")
     max_idle: CountOrZero = Field(default=32, description="Idle connections that are kept; 0: each serves one request.")
@@ -156,8 +156,8 @@ class Retry(Section):
     )
     budget: Ratio = Field(
         default=0.2,
-        description="Part of the requests of 10 s, 0 to 1, that may be retries after a reset or timeout, or after a second "
-        "refusal in HTTP/2.",
+        description="Part of the requests of 10 s, 0 to 1, that may be retries after a reset or timeout, or after a "
+        "second refusal in HTTP/2.",
     )
     min_per_s: CountOrZero = Field(
         default=3, description="Retries per second, over 10 s, that are allowed whatever the budget."
