@@ -19,6 +19,8 @@ PYTHON ?= $(shell for each in $(PYTHONS); do \
 .NOTPARALLEL:
 
 TRIAL_FLAGS ?= --reporter=text
+# Of live tests; 0 runs them one after the other and shows what they print.
+LIVE_PROCESSES ?= 2
 
 .PHONY: help
 help: ## list the targets
@@ -72,7 +74,7 @@ unit: $(VENV)/.installed-for-tests ## tests without sockets, by trial
 .PHONY: live
 live: $(VENV)/.installed-for-tests ## tests with real sockets, processes and peers, by pytest
 	@echo "pytest"
-	@$(BIN)/pytest $(PYTEST_FLAGS)
+	@$(BIN)/pytest --numprocesses=$(LIVE_PROCESSES) --dist=loadfile $(PYTEST_FLAGS)
 
 .PHONY: soak
 soak: $(VENV)/.installed-for-tests ## the long form of the live tests: more than an hour; FLAGS="--minutes N"

@@ -24,6 +24,8 @@ RUNTIME = [
 TEST = [
     "pytest>=9",
     "pytest-twisted>=1.14",
+    # Live tests mostly wait: two at a time take half as long.
+    "pytest-xdist>=3.6",
     "hypothesis>=6.100",
     "grpcio>=1.70",
     "ruff>=0.17,<0.18",
