@@ -78,7 +78,7 @@ class Http2Stream(ReplyingStream):
         except Exception:
             site.log_bug(Failure(), exchange)
             self.fail(exchange, InternalError(logged=True))
-        if not self._is_complete and not exchange.ended:
+        if not self._is_complete:
             self.awaits_body()
 
     def data_received(self, data: bytes, credit: int, ended: bool) -> None:
