@@ -116,6 +116,8 @@ def test_every_exchange_makes_one_line() -> None:
                         lambda: any(request.target == b"/never/left" for request in backend.requests), "the request"
                     )
                     return
+                if reason == "reply-cut":
+                    client.read_until_closed()  # who leaves with its first bytes may be gone before the cut
                 client.read_until(lambda: client.received)
 
         at_once(lambda reason=reason: ask(reason) for reason in asked)
