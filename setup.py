@@ -47,7 +47,12 @@ setup(
     install_requires=RUNTIME,
     extras_require={"test": TEST, "dev": [*TEST, "build>=1.2"]},
     packages=find_packages(include=["txproxy", "txproxy.*"]),
-    package_data={"txproxy": ["py.typed"], "txproxy.tls": ["*.pem"], "txproxy.test.config": ["*.toml"]},
+    package_data={
+        "txproxy": ["py.typed"],
+        "txproxy.tls": ["*.pem"],
+        "txproxy.test.config": ["*.toml"],
+        "txproxy.test.live": ["*.txt"],
+    },
     # Two modules go into Twisted's own folder of plugins. They are named one by one, as modules and not as a package,
     # so that nothing of twisted/ itself is ever part of a wheel or removed with it.
     py_modules=["twisted.plugins.txproxy_plugin", "twisted.plugins.txproxy_reactor"],

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from txproxy.cache.engine import CacheEngine
+from txproxy.cache_assembly import CacheKeeper, make_cache
 from txproxy.cluster_assembly import ClusterMaker
 from txproxy.config.model import Config, Listener
 from txproxy.config.route_model import HeaderRules
@@ -58,6 +60,9 @@ class Assembled:
     gate: Gate
     access_log: AccessLog | None
     ending: Ending
+    cache: CacheEngine | None
+    """What is stored, and the calls that purge it; None if no route has a cache."""
+    cache_keeper: CacheKeeper | None
 
     def start(self) -> None:
         """Begin to check backends, to resolve their names and to watch certificates."""
@@ -65,6 +70,8 @@ class Assembled:
             roster.start()
         for section in self.tls.values():
             section.start()
+        if self.cache_keeper is not None:
+            self.cache_keeper.start()
 
     def reload_certificates(self) -> None:
         """Read all certificates anew; the result is in the log."""
@@ -82,6 +89,8 @@ class Assembled:
             roster.stop()
         for section in self.tls.values():
             section.stop()
+        if self.cache_keeper is not None:
+            self.cache_keeper.stop()
 
 
 @dataclass(slots=True)
@@ -114,7 +123,8 @@ def assemble(
     maker = ClusterMaker(reactor, functions, upstream_tools, clocks, resolver)
     rosters = {name: maker.make(name, settings) for name, settings in config.clusters.items()}
     clusters = {name: roster.cluster for name, roster in rosters.items()}
-    forward_tools = ForwardTools(clocks.monotonic, reactor.callLater, clocks.random)
+    cache, cache_keeper = make_cache(config, functions, reactor, clocks) or (None, None)
+    forward_tools = ForwardTools(clocks.monotonic, reactor.callLater, clocks.random, cache)
     routes = [_route(settings, config, clusters, functions, forward_tools) for settings in config.routes]
     access_log = _access_log(config, clocks, counters)
     ending = Ending(reactor.callLater, counters, None if access_log is None else access_log.write, log_exchange)
@@ -147,7 +157,21 @@ def assemble(
             sites[listener.name] = SecureSite(site_settings, router, tools, sections[listener.tls].tls)
         else:
             sites[listener.name] = Site(site_settings, router, tools)
-    return Assembled(config, sites, clusters, rosters, routes, sections, deadlines, counters, gate, access_log, ending)
+    return Assembled(
+        config,
+        sites,
+        clusters,
+        rosters,
+        routes,
+        sections,
+        deadlines,
+        counters,
+        gate,
+        access_log,
+        ending,
+        cache,
+        cache_keeper,
+    )
 
 
 def _access_log(config: Config, clocks: Clocks, counters: Counters) -> AccessLog | None:

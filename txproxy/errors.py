@@ -145,6 +145,15 @@ class MethodRefused(DownstreamError):
     sentence = "This method is not allowed here."
 
 
+class NotStored(DownstreamError):
+    """The client wants what is stored or nothing, and nothing is that could be sent (RFC 9111 section 5.2.1.7)."""
+
+    status = 504
+    end_reason = "only-if-cached"
+    closes = False
+    sentence = "Nothing is stored that could be sent."
+
+
 class LoopDetected(DownstreamError):
     """The request came through this proxy too often (RFC 5842 section 7.2 names the status)."""
 

@@ -6,10 +6,25 @@ from typing import Any
 
 from txproxy.errors import ProxyError
 from txproxy.policy.facts import RequestFacts
+from txproxy.wire.fields import Field
 from txproxy.wire.messages import ReplyHead, RequestHead
 
 NOT_YET = -1.0
 """A moment that has not come."""
+
+_TRIES = (
+    "backend",
+    "backends_tried",
+    "choice",
+    "connect_at",
+    "connection_replaced",
+    "leased_at",
+    "replied_at",
+    "resent",
+    "retry_refused",
+    "tries",
+)
+"""What an exchange says of where its reply came from, and when."""
 
 
 class Exchange:
@@ -20,6 +35,7 @@ class Exchange:
     """
 
     __slots__ = (
+        "added",
         "admitted_at",
         "attempt",
         "backend",
@@ -27,6 +43,7 @@ class Exchange:
         "body",
         "bytes_in",
         "bytes_out",
+        "cache",
         "candidates",
         "choice",
         "client",
@@ -118,10 +135,42 @@ class Exchange:
         """The backend's reply was counted as a failure of its own, by its status."""
         self.interim_sent = False
         """An interim reply was given to the client's transport."""
+        self.added: tuple[Field, ...] = ()
+        """Fields of ours that go to the client with the head of the reply."""
+        self.cache = b""
+        """What the cache has done for it, in one word, as X-Cache-Status says it; empty if it was not asked."""
         self.error: ProxyError | None = None
         self.end_reason = ""
         """Why it ended; ``ok`` if all went well."""
         self.ended = False
+
+    def for_client(self, client: Any, request: RequestHead) -> Exchange:
+        """Return an exchange of the same client's request that has another party for its reply.
+
+        :param client: the party.
+        :param request: what is asked for.
+        """
+        other = Exchange(self.id, request, client, self.started_at)
+        other.peer, other.client_address = self.peer, self.client_address
+        other.route, other.cluster = self.route, self.cluster
+        return other
+
+    def tell_tries(self, other: Exchange) -> None:
+        """Have another exchange, which was answered by this one's reply, say where that came from."""
+        for name in _TRIES:
+            setattr(other, name, getattr(self, name))
+
+    def cancel_upstream(self) -> None:
+        """Take it away from whoever works on it: a backend, a queue, a stage, or the cache."""
+        server, self.server = self.server, None
+        attempt, self.attempt = self.attempt, None
+        if self.body is not None:
+            self.body.detach()
+            self.body.let_go()
+        if server is not None:
+            server.cancel()
+        if attempt is not None:
+            attempt.cancel()
 
     def failed(self, error: ProxyError) -> None:
         """Keep what went wrong, without where: the frames that raised it hold this exchange.

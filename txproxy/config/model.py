@@ -29,12 +29,15 @@ from txproxy.config.values import (
     Name,
     Network,
     OptionalName,
+    OptionalReference,
     PathText,
     Port,
+    Ratio,
     Seconds,
     SecondsOrZero,
     Section,
     Size,
+    SizeOrZero,
     Token,
     WindowSize,
 )
@@ -208,7 +211,21 @@ class CacheSettings(Section):
     default_ttl_s: SecondsOrZero = Field(
         default=0.0, description="Seconds that a reply without explicit freshness is fresh; 0: explicit freshness only."
     )
+    heuristic_fraction: Ratio = Field(
+        default=0.0,
+        description="Part of the time since Last-Modified, 0 to 1, for which a reply without explicit freshness is "
+        "fresh, a day at most; 0: none. 0.1 is usual.",
+    )
     store_set_cookie: bool = Field(default=False, description="Whether replies with Set-Cookie are stored.")
+    max_rss_bytes: SizeOrZero = Field(
+        default=0,
+        description="Memory of the whole process, in bytes, above which the cache gives some of its own up; 0: no "
+        "limit but max_bytes.",
+    )
+    store: OptionalReference = Field(
+        default="",
+        description="Function that makes another store than the one in memory: MODULE:FUNCTION; see docs/caching.md.",
+    )
     lock_timeout_s: Seconds = Field(
         default=5.0, description="Seconds that followers of a collapsed miss wait for the first."
     )

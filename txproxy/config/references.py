@@ -30,7 +30,7 @@ _HTTP_CHECK_KEYS = ("path", "host", "headers", "statuses", "body")
 _CLIENT_TLS_KEYS = ("verify", "server_name", "ca", "client_chain", "client_key")
 """Keys of a cluster's ``tls`` that mean nothing as long as nobody speaks TLS to its backends."""
 
-_FUNCTIONS = ("route[*].choose", "cluster.*.balance", "cluster.*.health.type")
+_FUNCTIONS = ("route[*].choose", "cluster.*.balance", "cluster.*.health.type", "cache.store")
 
 
 def check_references(raw: Raw) -> list[Finding]:

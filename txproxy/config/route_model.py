@@ -10,14 +10,18 @@ from pydantic import Field, WrapValidator
 from txproxy.config.problems import shown
 from txproxy.config.values import (
     Array,
+    CacheBypass,
+    CacheKeyPart,
     HostPattern,
     Hsts,
     MatchFields,
     Name,
+    Network,
     OptionalName,
     OptionalPrefix,
     OptionalReference,
     PathPattern,
+    Pattern,
     RuleField,
     RuleFields,
     SecondsOrZero,
@@ -49,17 +53,36 @@ class RouteCache(Section):
     default_ttl_s: SecondsOrZero = Field(
         default=0.0, description="Seconds that a reply without explicit freshness is fresh; 0: it is not stored."
     )
-    bypass: Array[str] = Field(default=(), description="Request fields or cookies whose presence passes the cache by.")
-    key: Array[str] = Field(default=(), description="Further facts of the request that are part of the cache key.")
+    ttl_s: SecondsOrZero = Field(
+        default=0.0,
+        description="Seconds that a reply is fresh, whatever it says of that itself; 0: what it says. What may not be "
+        "stored is not stored for all that.",
+    )
+    bypass: Array[CacheBypass] = Field(
+        default=(),
+        description='Request fields or cookies whose presence passes the cache by: "header:NAME", "cookie:NAME".',
+    )
+    key: Array[CacheKeyPart] = Field(
+        default=(),
+        description='Further facts of the request that are part of the cache key: "client", "header:NAME", '
+        '"cookie:NAME".',
+    )
     statuses: Array[Statuses] = Field(
         default=(),
         description='Statuses that may be stored, as "200" or "200-299"; those of RFC 9110 section 15.1 if omitted.',
     )
-    exclude: Array[PathPattern] = Field(
-        default=(), description="Paths that are never stored: prefixes, or exact with =/."
+    exclude: Array[Pattern] = Field(
+        default=(),
+        description="Regular expressions; a path in which one is found passes the cache by. They are tried on the path "
+        "without its query, unescaped where that changes nothing.",
     )
     negative_ttl_s: SecondsOrZero = Field(
         default=0.0, description="Seconds that errors without explicit freshness are fresh; 0: they are not stored."
+    )
+    purge_from: Array[Network] = Field(
+        default=(),
+        description="Addresses of clients whose PURGE removes what is stored of a URL; others get 403. Without any, "
+        "PURGE is refused with 405.",
     )
 
 

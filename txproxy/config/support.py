@@ -38,10 +38,6 @@ def _from_systemd(value: object) -> bool:
     return isinstance(value, str) and value.startswith("systemd:")
 
 
-def _true_or_table(value: object) -> bool:
-    return value is True or isinstance(value, Mapping)
-
-
 class _NotYet(NamedTuple):
     pattern: str
     """Key path with ``*`` for any key and ``[*]`` for any index."""
@@ -63,11 +59,9 @@ NOT_YET = (
     _NotYet("listener[*].sni_clusters"),
     _NotYet("route[*].upgrades"),
     _NotYet("route[*].connect"),
-    _NotYet("route[*].cache", _true_or_table),
     _NotYet("cluster.*.send_proxy_protocol"),
     _NotYet("cluster.*.timeouts.tunnel_idle_s", present),
     _NotYet("cluster.*.timeouts.tunnel_max_s"),
-    _NotYet("cache", present),
     _NotYet("stage.*", present),
 )
 

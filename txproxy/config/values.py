@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from txproxy.config import address
 from txproxy.config.problems import allowed, shown
+from txproxy.wire.fields import CLAIM_NAMES
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 """RFC 9110 section 5.6.2."""
@@ -225,6 +226,38 @@ def check_hsts(text: str) -> str:
     return text
 
 
+def check_cache_key_part(text: str) -> str:
+    """Return a further part of cache keys; raise ValueError if it is none."""
+    if text != "client" and not _names_field(text):
+        known = ("client", "header:NAME", "cookie:NAME")
+        raise ValueError(f"{shown(text)} is not something for a cache key {allowed(text, known)}")
+    name = text.removeprefix("header:").lower()
+    if text.startswith("header:") and name.encode() in CLAIM_NAMES:
+        raise ValueError(f"{shown(text)} is a field that the proxy sets itself")
+    return text
+
+
+def check_cache_bypass(text: str) -> str:
+    """Return the name of what passes a cache by; raise ValueError if it is none."""
+    if not _names_field(text):
+        raise ValueError(f"{shown(text)} is no name {allowed(text, ('header:NAME', 'cookie:NAME'))}")
+    return text
+
+
+def _names_field(text: str) -> bool:
+    kind, _, name = text.partition(":")
+    return kind in ("header", "cookie") and _TOKEN.fullmatch(name) is not None
+
+
+def check_pattern(text: str) -> str:
+    """Return a regular expression; raise ValueError if it is none."""
+    try:
+        re.compile(text.encode())
+    except re.error as error:
+        raise ValueError(f"{shown(text)} is no regular expression: {error}") from None
+    return text
+
+
 def _word_or_reference(text: str, words: tuple[str, ...], what: str) -> str:
     if text not in words and not is_reference(text):
         raise ValueError(f"{shown(text)} is not {what} {allowed(text, (*words, 'MODULE:FUNCTION'))}")
@@ -285,4 +318,7 @@ Statuses = Annotated[str, AfterValidator(check_statuses)]
 Hsts = Annotated[str, _or_empty(check_hsts)]
 Balancer = Annotated[str, AfterValidator(check_balancer)]
 Probe = Annotated[str, AfterValidator(check_probe)]
+CacheKeyPart = Annotated[str, AfterValidator(check_cache_key_part)]
+CacheBypass = Annotated[str, AfterValidator(check_cache_bypass)]
+Pattern = Annotated[str, AfterValidator(check_pattern)]
 HashKey = Annotated[str, AfterValidator(check_hash_key)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from txproxy.downstream.own_replies import cancel_upstream
 from txproxy.downstream.replying import ReplyingConnection
 from txproxy.errors import ClientLeft, ProxyError
 from txproxy.wire.bodies import ChunkedReader, LengthReader
@@ -41,7 +40,7 @@ class ClosingConnection(ReplyingConnection):
         if exchange is not None:
             self._closing = True
             self._reader = None
-            cancel_upstream(exchange)
+            exchange.cancel_upstream()
             exchange.failed(ClientLeft())
             exchange.status = ClientLeft.status
             self._keep_alive = False

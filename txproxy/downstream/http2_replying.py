@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from txproxy.bridge.valve import NO_VALVE
-from txproxy.downstream.own_replies import HSTS, NO_CONTENT, cancel_upstream, error_reply
+from txproxy.downstream.own_replies import HSTS, NO_CONTENT, error_reply
 from txproxy.errors import (
     BadBody,
     ClientLeft,
@@ -120,6 +120,7 @@ class ReplyingStream:
         exchange.status = reply.status
         added: list[Field] = [] if b"date" in reply.known else [(b"date", site.http_date())]
         added.append(site.via_fields[reply.version])
+        added += exchange.added
         rules = NO_REPLY_RULES
         route = exchange.route
         if route is not None:
@@ -249,7 +250,7 @@ class ReplyingStream:
         """Send a reply that was made here; a backend that was at work is told to stop."""
         if exchange.ended:
             return
-        cancel_upstream(exchange)
+        exchange.cancel_upstream()
         exchange.status = reply.status
         self._head = None
         fields = [(name.lower(), value) for name, value in reply.fields]
@@ -310,7 +311,7 @@ class ReplyingStream:
     def _reset(self, error: ProxyError, code: ErrorCodes | None = None, blame: bool = False) -> None:
         if code is None:
             code = ErrorCodes.CANCEL if isinstance(error, DownstreamError) else ErrorCodes.INTERNAL_ERROR
-        cancel_upstream(self.exchange)
+        self.exchange.cancel_upstream()
         self._engine.reset(self.id, code, blame)
         self._finish(error.end_reason, self.site.clock())
         self._connection.flush()
@@ -331,7 +332,7 @@ class ReplyingStream:
         """
         exchange = self.exchange
         if not exchange.ended:
-            cancel_upstream(exchange)
+            exchange.cancel_upstream()
             error = error or ClientLeft()
             exchange.failed(error)
             if error.status == ClientLeft.status or not exchange.head_sent:

@@ -29,16 +29,3 @@ def error_reply(exchange: Exchange, error: ProxyError) -> Reply:
         exchange.id,
     )
     return Reply(error.status, text, fields, error.end_reason)
-
-
-def cancel_upstream(exchange: Exchange) -> None:
-    """Take an exchange away from whoever works on it: a backend, a queue, or a stage."""
-    server, exchange.server = exchange.server, None
-    attempt, exchange.attempt = exchange.attempt, None
-    if exchange.body is not None:
-        exchange.body.detach()
-        exchange.body.let_go()
-    if server is not None:
-        server.cancel()
-    if attempt is not None:
-        attempt.cancel()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from txproxy.downstream.lingering import LingeringConnection
-from txproxy.downstream.own_replies import HSTS, NO_CONTENT, cancel_upstream, error_reply
+from txproxy.downstream.own_replies import HSTS, NO_CONTENT, error_reply
 from txproxy.errors import ProxyError
 from txproxy.exchange import Exchange, Reply
 from txproxy.policy.facts import TlsFacts
@@ -18,6 +18,9 @@ from txproxy.wire.fields import Field
 from txproxy.wire.forwarding import NO_REPLY_RULES, Hop, without, write_last_chunk, write_reply_head
 from txproxy.wire.messages import ReplyHead
 from txproxy.wire.reasons import reason_phrase
+
+_JOIN_BYTES = 16384
+"""Up to this size a head and its body are copied into one piece."""
 
 
 class ReplyingConnection(LingeringConnection):
@@ -81,6 +84,8 @@ class ReplyingConnection(LingeringConnection):
         elif not request.minor:
             extra += b"\r\nConnection: keep-alive"
         self._keep_alive = keep_alive
+        for field in exchange.added:
+            extra += b"\r\n%b: %b" % field
         tail = site.reply_tails[reply.version]
         route = exchange.route
         if route is None:
@@ -94,6 +99,47 @@ class ReplyingConnection(LingeringConnection):
                 if HSTS in reply.known or route.chain.on_reply:
                     reply = without(reply, HSTS)
         self._head = write_reply_head(reply, tail + exchange.id + extra + b"\r\n\r\n", rules)
+
+    def send_stored(self, exchange: Exchange, reply: ReplyHead, lines: bytes, body: bytes, now: float) -> bool:
+        """Send a whole reply that is stored, if nothing has to be changed in its head and the connection stays open.
+
+        It is what ``start_reply`` and ``end_reply`` do together.
+
+        :param reply: with ready-made lines, and Date among them.
+        :param lines: ready-made lines of fields that are added, from CRLF to the empty line.
+        :param body: all of it.
+        :param now: the moment, in seconds.
+        :return: whether it was sent; nothing was done if not.
+        """
+        request, site, route = exchange.request, self.site, exchange.route
+        assert request is not None
+        if (
+            not (request.keep_alive and request.minor)
+            or site.draining
+            or self.requests >= self.settings.keepalive_requests
+            or route.reply_rules is not NO_REPLY_RULES
+            or route.hsts_line
+            or b"date" not in reply.known
+            or self.exchange is not exchange
+            or not self._request_is_complete()
+        ):
+            return False
+        exchange.status = reply.status
+        exchange.bytes_out = length = len(body)
+        exchange.head_sent = exchange.ended = self._keep_alive = True
+        exchange.end_reason = "ok"
+        exchange.ended_at = now
+        if length > _JOIN_BYTES:
+            head = b"".join((reply.lines, site.reply_tails[reply.version], exchange.id, lines))  # type: ignore[arg-type]
+            self.transport.writeSequence((head, body))
+        else:
+            self.transport.write(
+                b"".join((reply.lines, site.reply_tails[reply.version], exchange.id, lines, body))  # type: ignore[arg-type]
+            )
+        self.exchange = None
+        site.exchange_ended(exchange)
+        self._exchange_finished(exchange, False)
+        return True
 
     def write_reply(self, data: bytes) -> None:
         """Send content of the reply; it is not empty."""
@@ -127,11 +173,12 @@ class ReplyingConnection(LingeringConnection):
         exchange.bytes_out += len(data)
         if self._chunked:
             data = (write_chunk(data) if data else b"") + write_last_chunk(trailers)
-        if self._head:
-            data, self._head = self._head + data, b""
+        head, self._head = self._head, b""
         exchange.head_sent = True
-        if data:
-            self.transport.write(data)
+        if head and len(data) > _JOIN_BYTES:
+            self.transport.writeSequence((head, data))
+        elif head or data:
+            self.transport.write(head + data)
         exchange.ended = True
         exchange.end_reason = "ok"
         exchange.ended_at = now
@@ -145,7 +192,7 @@ class ReplyingConnection(LingeringConnection):
         """Send a reply that was made here; a backend that was at work is told to stop."""
         if exchange.ended:
             return
-        cancel_upstream(exchange)
+        exchange.cancel_upstream()
         request = exchange.request
         keep_alive = (
             request is not None
@@ -189,7 +236,7 @@ class ReplyingConnection(LingeringConnection):
         exchange.failed(error)
         self.site.log_failure(exchange, error)
         if exchange.head_sent or not error.status:
-            cancel_upstream(exchange)
+            exchange.cancel_upstream()
             self._cut(exchange, error)
             return
         self.respond(exchange, error_reply(exchange, error))

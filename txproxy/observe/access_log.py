@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from time import gmtime, strftime
 from typing import Any, Protocol
 
-from txproxy.exchange import Exchange
+from txproxy.exchange import NOT_YET, Exchange
 from txproxy.observe.counters import Counters
 from txproxy.observe.log import Logger
+from txproxy.wire.messages import RequestHead
 
 log = Logger()
 
@@ -48,6 +49,9 @@ class CombinedFormatter:
     def __init__(self) -> None:
         self._second = -1
         self._stamp = ""
+        # Of the last line: heads that are the same have one model, and come in a row.
+        self._asked: tuple[RequestHead | None, int, int] = (None, 0, 0)
+        self._quoted = ""
 
     def __call__(self, exchange: Exchange, ended_at_wall_s: float) -> str:
         """Return the line, without its end."""
@@ -56,29 +60,30 @@ class CombinedFormatter:
             self._second = second
             self._stamp = strftime("%d/%b/%Y:%H:%M:%S +0000", gmtime(second))
         request = exchange.request
-        if request is None:
-            line = agent = referer = b"-"
+        asked = (request, exchange.status, exchange.bytes_out)
+        if asked == self._asked and request is not None:
+            quoted = self._quoted
         else:
-            known = request.known
-            line = b"%b %b HTTP/%b" % (request.method, request.target, request.version)
-            agent = known.get(b"user-agent", b"-")
-            referer = known.get(b"referer", b"-")
-        quoted = b'%b" %d %d "%b" "%b' % (line, exchange.status, exchange.bytes_out, referer, agent)
-        # One look at all of it together; four quotes are ours.
-        if quoted.translate(None, _HARMLESS) != b'""""':
-            quoted = b'%b" %d %d "%b" "%b' % (
-                escape(line),
-                exchange.status,
-                exchange.bytes_out,
-                escape(referer),
-                escape(agent),
-            )
+            quoted = self._quoted = _quoted(*asked)
+            self._asked = asked
         backend = exchange.backend
+        if backend is None and exchange.connect_at == NOT_YET and not exchange.tries:
+            # No backend was sought, as for what is stored: all of its time was its reply's.
+            total_us = (exchange.ended_at - exchange.started_at) * 1e6 + 0.5
+            return '%s - - [%s] "%s" %s - 0 0 0 0 %d %d %s' % (  # noqa: UP031
+                exchange.client_address or "-",
+                self._stamp,
+                quoted,
+                exchange.id.decode("ascii"),
+                total_us,
+                total_us,
+                exchange.end_reason,
+            )
         queue, connect, first, transfer, total = exchange.timings()
         entry = '%s - - [%s] "%s" %s %s %d %d %d %d %d %d %s' % (  # noqa: UP031 - half the time of an f-string
             exchange.client_address or "-",
             self._stamp,
-            quoted.decode("ascii"),
+            quoted,
             exchange.id.decode("ascii"),
             "-" if backend is None else backend.name if exchange.tries < 2 else exchange.backend_names(),
             exchange.tries,
@@ -91,6 +96,22 @@ class CombinedFormatter:
         )
         refused = exchange.retry_refused
         return f"{entry} retry={refused}" if refused else entry
+
+
+def _quoted(request: RequestHead | None, status: int, bytes_out: int) -> str:
+    """Return what a line says of a request and its reply, without the first and the last quote."""
+    if request is None:
+        line = agent = referer = b"-"
+    else:
+        known = request.known
+        line = b"%b %b HTTP/%b" % (request.method, request.target, request.version)
+        agent = known.get(b"user-agent", b"-")
+        referer = known.get(b"referer", b"-")
+    quoted = b'%b" %d %d "%b" "%b' % (line, status, bytes_out, referer, agent)
+    # One look at all of it together; four quotes are ours.
+    if quoted.translate(None, _HARMLESS) != b'""""':
+        quoted = b'%b" %d %d "%b" "%b' % (escape(line), status, bytes_out, escape(referer), escape(agent))
+    return quoted.decode("ascii")
 
 
 class JsonFormatter:
@@ -116,7 +137,7 @@ class JsonFormatter:
             "cluster": exchange.cluster.name if exchange.cluster is not None else None,
             "backend": exchange.backend_names() or None,
             "tries": exchange.tries,
-            "cache": None,
+            "cache": _text(exchange.cache) or None,
             "queue_ms": queue,
             "connect_ms": connect,
             "first_byte_ms": first,

@@ -31,7 +31,7 @@ class Chain:
         # A reply passes the stages on its way back.
         self.on_reply = _hooks(stages[::-1], "on_reply")
         self.on_end = _hooks(stages, "on_end")
-        self._forward = forward
+        self._start = forward.start
 
     def start(self, exchange: Exchange) -> None:
         """Let the stages decide on a request, then forward it.
@@ -41,9 +41,9 @@ class Chain:
         # The first hook that does anything but agree at once hands over to `_run` and its kin.
         for index, hook in enumerate(self._on_request):
             decision = hook(exchange)
-            if decision is not None and not _settle(exchange, decision, self._on_request, index, self._forward.start):
+            if decision is not None and not _settle(exchange, decision, self._on_request, index, self._start):
                 return
-        self._forward.start(exchange)
+        self._start(exchange)
 
     def reply(self, exchange: Exchange, go_on: Callable[[Exchange], None]) -> bool:
         """Let the stages decide on a reply's head.

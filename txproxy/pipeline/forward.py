@@ -26,6 +26,8 @@ class ForwardTools(NamedTuple):
     """The reactor's."""
     random: Callable[[], float]
     """Numbers from 0 to 1."""
+    cache: Any = None
+    """What routes with a cache share; see ``cache.engine``."""
 
 
 class Forward:
@@ -140,10 +142,7 @@ class Forward:
 
         :return: False if a stage is still deciding; the connection holds the rest until ``go_on``.
         """
-        if exchange.body is not None:
-            exchange.body.let_go()
-        if exchange.backend.is_watched or reply.status > _UNAVAILABLE:
-            exchange.cluster.replied(exchange, reply.status)
+        self.count_reply(exchange, reply)
         chain = self._route.chain
         if chain.on_reply:
             # Stages may change the reply; the parser's own may be another exchange's too.
@@ -153,6 +152,13 @@ class Forward:
             reply = exchange.reply
         exchange.client.start_reply(exchange, reply)
         return True
+
+    def count_reply(self, exchange: Exchange, reply: ReplyHead) -> None:
+        """Take note of the head of a reply: no other backend is asked any more."""
+        if exchange.body is not None:
+            exchange.body.let_go()
+        if exchange.backend.is_watched or reply.status > _UNAVAILABLE:
+            exchange.cluster.replied(exchange, reply.status)
 
     def _agreed(self, exchange: Exchange) -> None:
         connection = exchange.server

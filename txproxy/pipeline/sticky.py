@@ -15,8 +15,8 @@ class Sticky:
     def on_reply(self, exchange: Exchange) -> None:
         """Add a Set-Cookie field if the exchange's cluster is sticky and the client does not have the right cookie."""
         sticky = exchange.cluster.sticky
-        if sticky is None:
-            return
+        if sticky is None or exchange.backend is None:
+            return  # What a cache has stored comes from nobody.
         request, reply = exchange.request, exchange.reply
         assert request is not None and reply is not None
         value = sticky.value_for(exchange.backend.name)

@@ -135,6 +135,9 @@ class EveryErrorTests(TalkCase):
             errors.RequestTimeout: self.end_of(GET[:5], "wait 10"),
             errors.ExpectationFailed: self.end_of(post(9, b"Expect: x")),
             errors.MethodRefused: self.end_of(request(b"CONNECT a.example:1 HTTP/1.1")),
+            errors.NotStored: self.end_of(
+                request(b"GET / HTTP/1.1", b"Cache-Control: only-if-cached"), route="cache = true"
+            ),
             errors.LoopDetected: self.end_of(request(b"GET / HTTP/1.1", *[b"Via: 1.1 txproxy"] * 9)),
             errors.NoRoute: self.end_of(GET, route='hosts = ["b.example"]'),
             errors.ClientLeft: self.end_of(GET, "leave"),

@@ -23,6 +23,7 @@ _TABLE: dict[type[ProxyError], tuple[int, str, Fault, bool, bool]] = {
     errors.RequestTimeout: (408, "request-timeout", _DOWN, False, True),
     errors.ExpectationFailed: (417, "bad-expectation", _DOWN, False, True),
     errors.MethodRefused: (405, "method-refused", _DOWN, False, True),
+    errors.NotStored: (504, "only-if-cached", _DOWN, False, False),
     errors.LoopDetected: (508, "loop", _DOWN, False, True),
     errors.NoRoute: (404, "no-route", _DOWN, False, False),
     errors.Misdirected: (421, "misdirected", _DOWN, False, False),

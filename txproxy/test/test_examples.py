@@ -53,7 +53,11 @@ class ExampleTests(SynchronousTestCase):
         """Each file of TOML is accepted, whatever the environment."""
         names = {path.name for path in project_path("examples").glob("*.toml")}
         self.assertEqual(
-            names, {f"{name}.toml" for name in ("forwarder", "several-backends", "hosts", "balancing", "tls", "grpc")}
+            names,
+            {
+                f"{name}.toml"
+                for name in ("forwarder", "several-backends", "hosts", "balancing", "caching", "tls", "grpc")
+            },
         )
         for name in sorted(names):
             self.assertTrue(load_file(project_path(f"examples/{name}"), {}).config.listeners, name)
@@ -179,6 +183,7 @@ class DocumentTests(SynchronousTestCase):
             "docs/operations.md",
             "docs/tls.md",
             "docs/http2.md",
+            "docs/caching.md",
         ):
             for block in project_path(name).read_text(encoding="utf-8").split("```toml\n")[1:]:
                 text = block.partition("```")[0]

@@ -18,7 +18,7 @@ _ORDER = (
     ("main",),
     ("service", "signals", "options", "application_log", "demo"),
     ("reload",),
-    ("assembly", "cluster_assembly", "tls_assembly"),
+    ("assembly", "cache_assembly", "cluster_assembly", "tls_assembly"),
     ("admin",),
     ("downstream",),
     ("pipeline",),

@@ -304,7 +304,12 @@ class Dialogue:
             roster.pause()
         for section in self.assembled.tls.values():
             section.stop()
-        left = [f"{each!r} has a producer" for each in self._transports if each.disconnected and each.producer]
+        cache, keeper = self.assembled.cache, self.assembled.cache_keeper
+        if cache is not None and keeper is not None:
+            keeper.stop()
+            self.settle()
+        left = [] if cache is None else [repr(fetch) for fetch in cache.fetches]
+        left += [f"{each!r} has a producer" for each in self._transports if each.disconnected and each.producer]
         alive = {each.protocol for each in self._transports if not each.disconnected}
         for listener in self.assembled.sites.values():
             left += [repr(each) for each in listener.connections if each.under_way]

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from txproxy.wire.fields import Field
+
+_COPIED = (
+    "chunked",
+    "content_length",
+    "expects_continue",
+    "host",
+    "hostname",
+    "keep_alive",
+    "options",
+    "path",
+    "port",
+    "suspicious",
+    "version",
+)
 
 
 class RequestHead:
     """The head of a request, understood and found valid."""
 
     __slots__ = (
+        "asked",
         "block",
         "chunked",
         "content_length",
@@ -62,6 +79,18 @@ class RequestHead:
         """Field lines as they go upstream, up to X-Forwarded-Host, once a writer has made them; see ``forwarding``."""
         self.block: bytes | None = None
         """The same for HTTP/2, from :authority on, once a writer has made it; see ``http2.requests``."""
+        self.asked: Any = None
+        """What it means to the cache of the last route that it came to; see ``pipeline.asked``."""
+
+    def with_fields(self, fields: list[Field]) -> RequestHead:
+        """Return the same request with other fields, none of which the proxy itself acts on.
+
+        :param fields: in their order; those of ``known`` must be the same.
+        """
+        other = RequestHead(self.method, self.target, self.minor, fields, self.known)
+        for name in _COPIED:
+            setattr(other, name, getattr(self, name))
+        return other
 
     @property
     def has_body(self) -> bool:

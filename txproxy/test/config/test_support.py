@@ -16,10 +16,8 @@ REFUSED_OF_EXAMPLE = """\
 60: listener[2].protocol
 61: listener[2].cluster
 93: route[0].upgrades
-105: route[1].cache
 170: cluster.api.timeouts.tunnel_idle_s
-178: cluster.db.send_proxy_protocol
-184: cache"""
+178: cluster.db.send_proxy_protocol"""
 
 
 class SupportTests(SynchronousTestCase):
@@ -66,7 +64,6 @@ class SupportTests(SynchronousTestCase):
             ({"admin": {}}, "admin: [admin] is not supported yet"),
             ({"stage": {"limit": {}}}, "stage.limit: [stage.limit] is not supported yet"),
             ({"route": [{"upgrades": ["websocket"]}]}, "route[0].upgrades: upgrades is not supported yet"),
-            ({"route": [{"cache": {}}]}, "route[0].cache: [route[0].cache] is not supported yet"),
             (
                 {"cluster": {"a.b": {"send_proxy_protocol": "v1"}}},
                 'cluster."a.b".send_proxy_protocol: send_proxy_protocol = "v1" is not supported yet',
@@ -95,10 +92,10 @@ class SupportTests(SynchronousTestCase):
 
     def test_whatIsRefusedHasNoOtherProblem(self) -> None:
         """A mistake inside of a section that is refused is not worth a line."""
-        text = MINIMAL + "[admin]\nlissten = 'x'\n[cache]\nmax_bytes = 'x'\n"
+        text = MINIMAL + "[admin]\nlissten = 'x'\n[stage.x]\nmax_bytes = 'x'\n"
         self.assertEqual(
             errors_of(text),
-            ["f:11: admin: [admin] is not supported yet", "f:13: cache: [cache] is not supported yet"],
+            ["f:11: admin: [admin] is not supported yet", "f:13: stage.x: [stage.x] is not supported yet"],
         )
 
     def test_rawTablesOfAnyTypePass(self) -> None:

@@ -80,3 +80,45 @@ class ServerNameTests(SynchronousTestCase):
             ("[::x]", '"::x" is not an IPv6 address'),
         ):
             self.assertEqual(str(self.assertRaises(ValueError, check_server_name, text)), expected)
+
+
+class CacheTests(SynchronousTestCase):
+    """What routes say of their cache."""
+
+    def of_route(self, keys: str) -> list[str]:
+        return errors_of(MINIMAL.replace("cluster =", f"cache = {{ {keys} }}\ncluster ="))
+
+    def test_good(self) -> None:
+        """Each key of a route's cache."""
+        keys = (
+            'key = ["client", "header:X-Tenant", "cookie:lang"], bypass = ["header:X-Preview", "cookie:session"], '
+            'exclude = [\'^/account/\', \'[.]cgi$\'], statuses = ["200", "300-399"], purge_from = ["10.0.0.0/8", "::1"], '
+            "ttl_s = 0.5, default_ttl_s = 1, negative_ttl_s = 2"
+        )
+        self.assertEqual(self.of_route(keys), [])
+
+    def test_bad(self) -> None:
+        """What means nothing, or would mean less than it seems, is an error."""
+        for keys, expected in (
+            ('key = ["uri"]', '"uri" is not something for a cache key (allowed: client, header:NAME, cookie:NAME)'),
+            ('key = ["header:a b"]', "is not something for a cache key"),
+            ('key = ["header:X-Forwarded-For"]', "is a field that the proxy sets itself"),
+            ('bypass = ["session"]', '"session" is no name (allowed: header:NAME, cookie:NAME)'),
+            ('bypass = ["cookie:"]', "is no name"),
+            ('exclude = ["("]', "is no regular expression: missing )"),
+            ('purge_from = ["nobody"]', "nobody"),
+            ("ttl_s = -1", "ttl_s"),
+        ):
+            (error,) = self.of_route(keys)
+            self.assertIn(expected, error)
+            self.assertTrue(error.startswith("f:"), error)
+
+    def test_theSharedSection(self) -> None:
+        """A store is a function; a part is at most the whole."""
+        for keys, expected in (
+            ("store = 'redis'", "cache.store"),
+            ("heuristic_fraction = 1.5", "cache.heuristic_fraction"),
+            ("max_rss_bytes = -1", "cache.max_rss_bytes"),
+        ):
+            (error,) = errors_of(f"{MINIMAL}[cache]\n{keys}\n")
+            self.assertIn(expected, error)

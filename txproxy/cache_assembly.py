@@ -1,0 +1,94 @@
+"""Joins what belongs to the cache: its store, and what all routes that use it share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.internet.task import LoopingCall
+
+from txproxy.cache.budget import Budget
+from txproxy.cache.engine import CacheEngine, EngineTools
+from txproxy.cache.guard import SafeStore
+from txproxy.cache.memory import MemoryStore
+from txproxy.cache.pressure import Pressure
+from txproxy.config.model import CacheSettings, Config
+from txproxy.observe.log import Logger
+from txproxy.policy.caching.vary import secondary_key
+
+log = Logger()
+
+_LOOK_S = 1.0
+"""Between two looks at what is of no more use, and at the memory of the process."""
+_STEP = 100
+"""Entries that are removed at a time: about a quarter of a millisecond."""
+_PAUSE_S = 0.01
+"""Between two steps, in which requests are served."""
+_ON_ITS_WAY = 4
+"""The part of the cache's size that content may take which is on its way into it, or one object if that is more."""
+
+
+class CacheKeeper:
+    """Removes what is of no more use, and keeps the cache within its limits, a little at a time.
+
+    :param engine: the cache.
+    :param pressure: says how large it may be.
+    :param reactor: provides IReactorTime.
+    """
+
+    def __init__(self, engine: CacheEngine, pressure: Pressure, reactor: Any) -> None:
+        self._engine = engine
+        self._pressure = pressure
+        self._reactor = reactor
+        self._allowed_bytes = pressure.allowed_bytes
+        self._loop = LoopingCall(self._look)
+        self._loop.clock = reactor
+        self._next_step: Any = None
+
+    def start(self) -> None:
+        """Begin."""
+        if not self._loop.running:
+            self._loop.start(_LOOK_S, now=False)
+
+    def stop(self) -> None:
+        """End, and give up fetches that nobody waits for."""
+        if self._loop.running:
+            self._loop.stop()
+        if self._next_step is not None:
+            self._next_step.cancel()
+            self._next_step = None
+        self._engine.stop()
+
+    def _look(self) -> None:
+        self._allowed_bytes = self._pressure.look(self._engine.store.statistics().held_bytes)
+        if self._next_step is None:
+            self._step()
+
+    def _step(self) -> None:
+        """Remove a little; if there is more, go on soon."""
+        self._next_step = None
+        engine = self._engine
+        removed = max(engine.store.expire(engine.wall_clock(), _STEP), engine.store.limit(self._allowed_bytes, _STEP))
+        if removed >= _STEP:
+            self._next_step = self._reactor.callLater(_PAUSE_S, self._step)
+
+
+def make_cache(
+    config: Config, functions: Mapping[str, Callable[..., Any]], reactor: Any, clocks: Any
+) -> tuple[CacheEngine, CacheKeeper] | None:
+    """Return the cache of this worker, and what keeps it; None if no route uses one.
+
+    :param functions: users' functions by the reference that the configuration has for them.
+    """
+    if not any(route.cache for route in config.routes):
+        return None
+    settings = config.cache or CacheSettings()
+    store: Any = MemoryStore(settings.max_bytes, settings.max_object_bytes, secondary_key)
+    if settings.store:
+        store = functions[settings.store](settings)
+    tools = EngineTools(clocks.wall, clocks.monotonic, reactor.callLater)
+    name = config.proxy.via_name.encode()
+    on_its_way = max(settings.max_bytes // _ON_ITS_WAY, settings.max_object_bytes)
+    budget = Budget(on_its_way, settings.max_bytes)
+    engine = CacheEngine(SafeStore(store, log, clocks.monotonic), name, budget, tools)
+    return engine, CacheKeeper(engine, Pressure(settings.max_bytes, settings.max_rss_bytes), reactor)

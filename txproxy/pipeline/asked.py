@@ -1,0 +1,121 @@
+"""What a request means to the cache of its route: worked out once for heads that are alike."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from txproxy.exchange import Exchange
+from txproxy.policy.caching.claims import claims_of, shows_certificate
+from txproxy.policy.caching.directives import NOTHING_ASKED, RequestDirectives, parse_request
+from txproxy.policy.caching.fields import joined
+from txproxy.policy.caching.freshness import CacheRules
+from txproxy.policy.caching.key import Addition, Bypass, primary_key
+from txproxy.policy.caching.validation import CONDITIONS, asks_origin, has_conditions
+from txproxy.wire.forwarding import Hop
+from txproxy.wire.messages import RequestHead
+
+_OVERRIDES = frozenset((b"x-http-method", b"x-http-method-override", b"x-method-override"))
+"""Fields by which a GET asks some backends for another method: what comes is no reply to GET."""
+_TOLD = CONDITIONS | _OVERRIDES | {b"authorization", b"cache-control", b"pragma"}
+"""Fields in which a request may say anything to a cache: most have none of them."""
+
+
+class CachedRoute(NamedTuple):
+    """How one route uses the cache."""
+
+    name: bytes
+    """Of the route: what keeps its replies apart from those of other routes."""
+    rules: CacheRules
+    max_object_bytes: int
+    lock_timeout_s: float
+    additions: tuple[Addition, ...] = ()
+    bypass: Bypass | None = None
+    exclude: tuple[re.Pattern[bytes], ...] = ()
+    """Of paths that pass the cache by."""
+    purgers: Any = None
+    """Whose PURGE is obeyed: has ``__contains__`` for addresses; None for nobody's."""
+    chooses: bool = False
+    """The cluster is chosen for each request."""
+
+
+class Asked(NamedTuple):
+    """What a request means to the cache."""
+
+    route: CachedRoute
+    hop: Hop
+    """By which the request came when this was worked out."""
+    cluster: str
+    """What was chosen for it; empty where nothing is."""
+    key: bytes
+    directives: RequestDirectives
+    passes: bytes
+    """Why it passes the cache by; empty if it does not."""
+    has_conditions: bool
+    """It has conditions, or asks for a range."""
+    is_ranged: bool
+    is_alone: bool
+    """What comes for it may be for nobody else: it waits for no other request, and none for it."""
+
+
+def asked_of(exchange: Exchange, route: CachedRoute) -> Asked:
+    """Return what an exchange's request means; equal heads may stand in one object, and come by other ways."""
+    asked: Asked | None = exchange.request.asked  # type: ignore[union-attr]
+    if asked is None or asked.route is not route or (route.chooses and asked.cluster != exchange.cluster.name):
+        return understand(exchange, route)
+    hop = exchange.client.hop
+    return asked if asked.hop is hop or _says_the_same(asked.hop, hop) else understand(exchange, route)
+
+
+def _says_the_same(one: Hop, other: Hop) -> bool:
+    """Return whether two connections tell a backend the same of equal requests, but for who their peers are."""
+    return (
+        one.scheme == other.scheme
+        and one.trusted == other.trusted
+        and one.port == other.port
+        and one.identity == other.identity
+    )
+
+
+def understand(exchange: Exchange, route: CachedRoute) -> Asked:
+    """Return what an exchange's request means."""
+    request = exchange.request
+    assert request is not None
+    hop = exchange.client.hop
+    cluster = exchange.cluster.name if route.chooses else ""
+    key = primary_key(
+        request,
+        hop.scheme,
+        route.additions,
+        exchange.client_address.encode("ascii", "replace"),
+        b"%b %b" % (route.name, cluster.encode()) if cluster else route.name,
+        claims_of(request, hop),
+    )
+    fields = request.fields
+    told = _TOLD.intersection([name.lower() for name, _ in fields])
+    asked = Asked(
+        route,
+        hop,
+        cluster,
+        key,
+        parse_request(joined(fields, b"cache-control"), joined(fields, b"pragma")) if told else NOTHING_ASKED,
+        _passes(request, route, told),
+        bool(told) and has_conditions(request),
+        b"range" in told,
+        b"authorization" in told or shows_certificate(request, hop),
+    )
+    if not route.additions:
+        request.asked = asked
+    return asked
+
+
+def _passes(request: RequestHead, route: CachedRoute, told: frozenset[bytes]) -> bytes:
+    if request.target[:1] != b"/":
+        return b"target"
+    if any(pattern.search(request.path) for pattern in route.exclude):
+        return b"excluded"
+    if route.bypass is not None and route.bypass(request):
+        return b"bypass"
+    if not _OVERRIDES.isdisjoint(told):
+        return b"method-override"
+    return b"conditions" if told and asks_origin(request) else b""

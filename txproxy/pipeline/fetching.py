@@ -1,0 +1,368 @@
+"""What a cached route fetches from backends: decides on each reply that comes, for all who wait for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from txproxy.cache.budget import Loan
+from txproxy.cache.engine import CacheEngine
+from txproxy.cache.entry import Entry, Terms
+from txproxy.cache.errand import Errand
+from txproxy.cache.fetch import Fetch
+from txproxy.cache.reader import Reader
+from txproxy.errors import BadReply, ProxyError
+from txproxy.exchange import Exchange
+from txproxy.pipeline.asked import Asked, CachedRoute
+from txproxy.pipeline.cache_forwards import FetchForward
+from txproxy.pipeline.judging import answers, dated, entry_of, judge_reply
+from txproxy.pipeline.stored_replies import StoredReplies, not_modified, record, say
+from txproxy.policy.caching.cache_status import Forward as Why
+from txproxy.policy.caching.cache_status import Outcome
+from txproxy.policy.caching.reuse import Kind, decide, may_send_on_error
+from txproxy.policy.caching.validation import (
+    conditional_fields,
+    freshened,
+    is_not_modified,
+    is_same_representation,
+    validators_of,
+    without_conditions,
+)
+from txproxy.policy.caching.vary import secondary_key
+from txproxy.wire.forwarding import without
+from txproxy.wire.messages import ReplyHead, RequestHead
+
+_GET = b"GET"
+_FIRST_ERROR = 400
+_FIRST_SERVER_ERROR = 500
+_NOT_MODIFIED = 304
+_GONE = (404, 410)
+"""Errors that are about what is asked for, not about the request or the backend."""
+
+
+class Fetching:
+    """Makes the fetches of one route.
+
+    :param settings: of the route's cache.
+    :param engine: the cache.
+    :param stored: sends what is stored.
+    :param forward: sends requests to backends.
+    :param pass_by: takes an exchange to a backend past the cache, with the reason.
+    """
+
+    def __init__(
+        self, settings: CachedRoute, engine: CacheEngine, stored: StoredReplies, forward: FetchForward, pass_by: Any
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._stored = stored
+        self._forward = forward
+        self._pass_by = pass_by
+
+    # Beginning, and joining.
+
+    def fetch(
+        self, exchange: Exchange, asked: Asked, why: Why, variants: tuple[Entry, ...] = (), entry: Entry | None = None
+    ) -> None:
+        """Have an exchange read what a backend sends, or what is stored if that still holds.
+
+        :param variants: what is stored of its key.
+        :param entry: what is to be validated.
+        """
+        engine, request = self._engine, exchange.request
+        assert request is not None
+        room = engine.room_of(asked.key, request, variants)
+        # Where each request needs the backend's own word, waiting for that of another is in vain.
+        is_for_each = engine.is_passed_by(room) if entry is None else entry.directives.no_cache
+        if asked.is_alone or is_for_each:
+            self._begin(exchange, self._errand(exchange, asked, why, room, entry, is_shared=False))
+            return
+        fetch = engine.fetch_in(room)
+        if fetch is not None and fetch.variant is not None and not answers(fetch.variant, request):
+            # Now it is known by what the reply varies, each variant has a fetch of its own.
+            names = fetch.variant.names
+            room = asked.key, names, secondary_key(names, request)
+            fetch = engine.fetch_in(room)
+        if fetch is None or not self._joins(exchange, asked, fetch):
+            self._begin(exchange, self._errand(exchange, asked, why, room, entry))
+
+    def validate_behind(self, exchange: Exchange, asked: Asked, entry: Entry) -> None:
+        """Ask a backend whether what is stored still holds; nobody waits for it."""
+        room = asked.key, entry.variant.names, entry.variant.secondary_key
+        if not self._engine.is_under_way(room):
+            errand = self._errand(exchange, asked, Why.STALE, room, entry, is_shared=not asked.is_alone)
+            self._begin(exchange, errand, is_behind=True)
+
+    def _errand(
+        self, exchange: Exchange, asked: Asked, why: Why, room: Any, entry: Entry | None, is_shared: bool = True
+    ) -> Errand:
+        request = exchange.request
+        assert request is not None
+        if request.method != _GET:  # It is answered with what is stale; what is asked for behind it is the whole.
+            request = request.with_fields(request.fields)
+            request.method = _GET
+        conditions = [] if entry is None else conditional_fields(validators_of(entry.head))
+        return Errand(room, asked, request, why, self._engine.wall_clock(), entry, conditions, is_shared)
+
+    def _begin(self, exchange: Exchange, errand: Errand, is_behind: bool = False) -> None:
+        fetch = Fetch(self, errand, _request_for(errand), exchange, is_behind)
+        if not is_behind:
+            fetch.add(exchange, errand.asked)
+        self._engine.begin(fetch)
+        self._forward.start(fetch.exchange)
+
+    def _joins(self, exchange: Exchange, asked: Asked, fetch: Fetch) -> bool:
+        """Have an exchange read what is being fetched already; return whether it can."""
+        if fetch.reply is None:
+            reader = fetch.add(exchange, asked)
+            exchange.attempt = self._engine.call_later(
+                self._settings.lock_timeout_s, self._waited_too_long, reader, fetch
+            )
+            return True
+        terms = fetch.terms
+        if not fetch.is_kept or terms is None:
+            return False
+        # What had come before the request is to it what a stored reply is.
+        now = self._engine.wall_clock()
+        if decide(terms.freshness, terms.directives, asked.directives, now).kind is not Kind.FRESH:
+            return False
+        reader = fetch.add(exchange, asked)
+        self._give(reader, fetch)
+        reader.flush()
+        return True
+
+    def _waited_too_long(self, reader: Reader, fetch: Fetch) -> None:
+        exchange = reader.exchange
+        exchange.attempt = exchange.server = None
+        fetch.left(reader)
+        self._pass_by(exchange, fetch.errand.why, b"lock-timeout")
+
+    def _go_alone(self, reader: Reader, fetch: Fetch, entry: Entry | None) -> None:
+        """Have an exchange that has waited fetch for itself, and wait for nobody any more."""
+        asked, errand = reader.asked, fetch.errand
+        exchange = fetch.release(reader)
+        self._begin(exchange, self._errand(exchange, asked, errand.why, errand.room, entry, is_shared=False))
+
+    # What comes.
+
+    def replied(self, fetch: Fetch, reply: ReplyHead) -> None:
+        """Decide on the head of a reply."""
+        errand = fetch.errand
+        fetch.received_at = now = self._engine.wall_clock()
+        for reader in fetch.readers:
+            _waits_no_more(reader.exchange)
+        entry = errand.entry
+        if entry is not None:
+            if reply.status == _NOT_MODIFIED and errand.conditions:
+                self._validated(fetch, entry, reply, now)
+                return
+            if reply.status >= _FIRST_SERVER_ERROR and self._send_in_spite(fetch, entry, now, reply.status):
+                self._engine.close(fetch)
+                fetch.drain()
+                return
+        judgement = judge_reply(self._settings, errand, reply, now)
+        if judgement.reason:
+            self._give_to_first(fetch, reply, judgement.reason)
+            return
+        fetch.terms, fetch.variant = judgement.terms, judgement.variant
+        if reply.content_length is not None and not fetch.is_outdated:
+            self._engine.may_be_stored(errand.room)
+        fetch.keep(self._settings.max_object_bytes)
+        self._share(fetch)
+
+    def _share(self, fetch: Fetch) -> None:
+        """Give all who wait what is to be stored; those whom it does not answer ask for themselves."""
+        assert fetch.variant is not None and fetch.terms is not None
+        is_for_all = _is_for_all(fetch.terms, fetch.received_at)
+        for reader in _reading(fetch):
+            if not is_for_all and reader.exchange is not fetch.first:
+                self._go_alone(reader, fetch, None)
+            elif answers(fetch.variant, reader.exchange.request):  # type: ignore[arg-type]
+                self._give(reader, fetch)
+            else:
+                self.fetch(fetch.release(reader), reader.asked, Why.VARY_MISS)
+        if fetch.is_outdated:
+            fetch.outdate()  # If nobody reads it, nobody needs it.
+
+    def _give_to_first(self, fetch: Fetch, reply: ReplyHead, reason: bytes) -> None:
+        """Give who has caused it what is for nobody else; all others go on in parallel."""
+        engine, errand, entry = self._engine, fetch.errand, fetch.errand.entry
+        engine.close(fetch)
+        is_failure = reply.status >= _FIRST_SERVER_ERROR
+        # What somebody with credentials gets says nothing of what others do, nor do most errors, which one odd request
+        # may have caused; and a 304 says nothing of what can be stored.
+        is_telling = reply.status < _FIRST_ERROR or reply.status in _GONE
+        if is_telling and not errand.asked.is_alone and reply.status != _NOT_MODIFIED:
+            engine.pass_by(errand.room)
+            if entry is not None:
+                engine.store.remove(entry)
+        for reader in _reading(fetch):
+            if reader.exchange is fetch.first:
+                self._give(reader, fetch, reason)
+            else:  # Also if who has caused it has left: it may hold what is for that one's eyes only.
+                self._go_alone(reader, fetch, entry if is_failure and not fetch.is_outdated else None)
+        if not fetch.readers:
+            fetch.drain()
+
+    def _give(self, reader: Reader, fetch: Fetch, reason: bytes = b"") -> None:
+        """Begin to give a client what comes."""
+        exchange, reply = reader.exchange, fetch.reply
+        assert reply is not None
+        is_collapsed = self._is_collapsed(reader, fetch)
+        outcome = Outcome(
+            fetch.errand.why,
+            is_stored=fetch.is_kept and not fetch.is_outdated,
+            is_collapsed=is_collapsed,
+            detail=reason,
+        )
+        if is_collapsed and fetch.terms is not None:
+            for name in fetch.terms.directives.withheld_fields:  # They are for the first alone.
+                reply = without(reply, name)
+        say(exchange, self._engine, outcome)
+        if fetch.is_kept and is_not_modified(exchange.request, reply, fetch.received_at):  # type: ignore[arg-type]
+            self._stored.deliver(fetch.release(reader), not_modified(reply), b"")
+        elif exchange.route.chain.on_reply:
+            self._stored.pass_stages(reader, reply)
+        else:
+            exchange.client.start_reply(exchange, reply)
+            reader.begin()
+
+    def _is_collapsed(self, reader: Reader, fetch: Fetch) -> bool:
+        """Return whether a reader shares the fetch of another; who has caused it says where its reply comes from."""
+        if reader.exchange is fetch.first:
+            fetch.exchange.tell_tries(reader.exchange)
+            return False
+        self._engine.counters.collapsed += 1
+        return True
+
+    # What is validated.
+
+    def _validated(self, fetch: Fetch, entry: Entry, reply: ReplyHead, now: float) -> None:
+        """Take note that what is stored still holds (RFC 9111 section 4.3.4)."""
+        engine, errand = self._engine, fetch.errand
+        engine.close(fetch)
+        is_about_it = is_same_representation(entry.head, reply, len(entry.body))
+        if fetch.is_outdated or not is_about_it:
+            if not is_about_it:
+                engine.store.remove(entry)
+            # Ask without conditions: the 304 was about something that is not stored, or not any more.
+            for reader in _reading(fetch):
+                self.fetch(fetch.release(reader), reader.asked, Why.MISS)
+            return
+        head = freshened(entry.head, dated(reply, now))
+        judgement = judge_reply(self._settings, errand, head, now)
+        variant = entry.variant if judgement.reason else judgement.variant
+        fresh = Entry(entry.key, variant, head, entry.body, judgement.terms)
+        is_stored = not judgement.reason and engine.put(fetch, fresh, now)
+        if judgement.reason and not errand.asked.is_alone:
+            engine.store.remove(entry)
+        is_for_all = not judgement.reason and _is_for_all(judgement.terms, now)
+        for reader in _reading(fetch):
+            exchange = reader.exchange
+            if not is_for_all and exchange is not fetch.first:
+                # Also if who has caused it has left: its fields may be for that one's eyes only.
+                self._go_alone(reader, fetch, None if judgement.reason else fresh)
+                continue
+            if not answers(variant, exchange.request):  # type: ignore[arg-type]
+                self.fetch(fetch.release(reader), reader.asked, Why.VARY_MISS)
+                continue
+            outcome = Outcome(
+                errand.why, _NOT_MODIFIED, True, is_stored=is_stored, is_collapsed=self._is_collapsed(reader, fetch)
+            )
+            self._stored.send(fetch.release(reader), reader.asked, fresh, now, outcome)
+
+    def _send_in_spite(self, fetch: Fetch, entry: Entry, now: float, status: int | None) -> bool:
+        """Send what is stored although it is stale, for the backend fails; return whether all are served."""
+        if fetch.is_outdated:
+            return False
+        for reader in _reading(fetch):
+            if may_send_on_error(entry.freshness, entry.directives, reader.asked.directives, now):
+                outcome = Outcome(
+                    fetch.errand.why,
+                    status,
+                    from_store=True,
+                    is_stale=True,
+                    is_collapsed=self._is_collapsed(reader, fetch),
+                    detail=b"stale-if-error",
+                )
+                self._stored.send(fetch.release(reader), reader.asked, entry, now, outcome)
+        return not fetch.readers
+
+    # The end.
+
+    def fetched(self, fetch: Fetch, body: bytes) -> None:
+        """Store a reply that is complete."""
+        # Trailers would have to be sent each time, and HTTP/1.0 clients cannot be sent them.
+        if not fetch.trailers and self._engine.put(fetch, entry_of(fetch, body), fetch.received_at):
+            self._engine.may_be_stored(fetch.errand.room)
+
+    def failed(self, fetch: Fetch, error: ProxyError) -> None:
+        """Serve what is stored to those who take it, and have others ask again if it may be the first's own fault."""
+        if fetch.reply is not None:
+            return
+        for reader in fetch.readers:
+            _waits_no_more(reader.exchange)
+        entry = None if fetch.is_outdated else fetch.errand.entry
+        if entry is not None:
+            self._send_in_spite(fetch, entry, self._engine.wall_clock(), None)
+        for reader in _reading(fetch):
+            if reader.exchange is fetch.first:
+                fetch.exchange.tell_tries(reader.exchange)
+            elif isinstance(error, BadReply):
+                self._go_alone(reader, fetch, entry)
+                continue
+            record(reader.exchange, self._engine, Outcome(fetch.errand.why))
+
+    def ended(self, fetch: Fetch) -> None:
+        """Let nobody join it any more."""
+        self._engine.ended(fetch)
+
+    def may_keep(self, fetch: Fetch, count: int) -> bool:
+        """Return whether so many bytes more may be kept for now."""
+        return self._engine.reserve(fetch, count)
+
+    def dropped(self, fetch: Fetch, count: int) -> None:
+        """Give room back."""
+        self._engine.give_back(fetch, count)
+
+    def lent(self, body: bytes, count: int) -> Loan:
+        """Keep the room for what readers have not read yet."""
+        return self._engine.budget.lend(body, count, is_fetched=True)
+
+    def abandoned(self, fetch: Fetch, reader: Reader) -> None:
+        """Count a request whose client has left before anything was done for it."""
+        if not reader.exchange.cache:
+            record(reader.exchange, self._engine, Outcome(fetch.errand.why))
+
+    def kept_no_more(self, fetch: Fetch) -> None:
+        """Let nobody join it any more; if it is too long, later requests for it wait for nobody."""
+        self._engine.close(fetch)
+        if fetch.size > self._settings.max_object_bytes:
+            self._engine.pass_by(fetch.errand.room)
+
+
+def _reading(fetch: Fetch) -> Iterator[Reader]:
+    """Yield who reads now, the oldest first; while one is served, others may leave."""
+    return (reader for reader in tuple(fetch.readers) if reader.is_reading)
+
+
+def _is_for_all(terms: Terms, now: float) -> bool:
+    """Return whether all who wait for a reply may have it, or each of them needs the backend's own word."""
+    return not terms.directives.no_cache and terms.freshness.is_fresh(now)
+
+
+def _request_for(errand: Errand) -> RequestHead:
+    """Return what a backend is asked: for the whole, and only if it has changed where something is to be validated.
+
+    What is for one client alone is asked as that client does.
+    """
+    request = errand.request
+    if errand.entry is None and (not errand.is_shared or not errand.asked.has_conditions):
+        return request
+    return request.with_fields(without_conditions(request.fields) + errand.conditions)
+
+
+def _waits_no_more(exchange: Exchange) -> None:
+    attempt, exchange.attempt = exchange.attempt, None
+    if attempt is not None:
+        attempt.cancel()

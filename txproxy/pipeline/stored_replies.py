@@ -1,0 +1,171 @@
+"""Replies that are stored, to clients: whole, in part, or the word that they have not changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from txproxy.cache.content import NO_TRAILERS, PIECE_BYTES, WholeContent
+from txproxy.cache.engine import CacheEngine
+from txproxy.cache.entry import Entry
+from txproxy.cache.reader import Reader
+from txproxy.exchange import Exchange, Reply
+from txproxy.pipeline.asked import Asked
+from txproxy.policy.caching.cache_status import Forward as Why
+from txproxy.policy.caching.cache_status import Outcome, cache_status, hit_status, word_of
+from txproxy.policy.caching.ranges import Part, Unsatisfiable, part_of, partial_head, unsatisfiable_fields
+from txproxy.policy.caching.validation import is_not_modified, not_modified_of
+from txproxy.wire.fields import Field
+from txproxy.wire.messages import ReplyHead
+
+_HIT = (b"X-Cache-Status", b"HIT")
+
+
+def not_modified(reply: ReplyHead) -> ReplyHead:
+    """Return the head that says that a reply has not changed."""
+    head = ReplyHead(304, b"Not Modified", 1, not_modified_of(reply), reply.known)
+    head.version, head.options = reply.version, reply.options
+    head.content_length = 0
+    return head
+
+
+class StoredReplies:
+    """Sends what is stored to clients of one route.
+
+    :param route: the route as it is served; its stages see each reply.
+    :param engine: the cache.
+    :param pass_by: takes an exchange to a backend past the cache, with the reason.
+    """
+
+    def __init__(self, route: Any, engine: CacheEngine, pass_by: Any) -> None:
+        self._route = route
+        self._pass_by = pass_by
+        self._engine = engine
+        self._counters = engine.counters
+        self._clock = engine.clock
+        # What `send_hit` adds, ready to be sent; a percent sign in a name stands for itself.
+        status = hit_status(engine.name, 0)[:-1].replace(b"%", b"%%") + b"%d"
+        self._hit_lines = b"\r\nAge: %d\r\nCache-Status: " + status + b"\r\n" + b": ".join(_HIT) + b"\r\n\r\n"
+
+    def send_hit(self, exchange: Exchange, asked: Asked, entry: Entry, exact_age_s: float) -> None:
+        """Send what is fresh.
+
+        :param exact_age_s: how old it is.
+        """
+        if not self._has_room(entry):
+            self._pass_by(exchange, Why.MISS, b"no-room")
+            return
+        age_s = int(exact_age_s)
+        ttl_s = int(entry.freshness.lifetime_s) - age_s
+        exchange.cache = b"HIT"
+        self._counters.hits += 1
+        body = entry.body
+        if not asked.has_conditions and len(body) <= PIECE_BYTES and not self._route.chain.on_reply:
+            send = getattr(exchange.client, "send_stored", None)
+            if send is not None:
+                if exchange.request.method == b"HEAD":  # type: ignore[union-attr]
+                    body = b""
+                if send(exchange, entry.head, self._hit_lines % (age_s, ttl_s), body, self._clock()):
+                    return
+        status = hit_status(self._engine.name, ttl_s)
+        exchange.added = ((b"Age", b"%d" % age_s), (b"Cache-Status", status), _HIT)
+        self._send(exchange, asked, entry)
+
+    def send(self, exchange: Exchange, asked: Asked, entry: Entry, now: float, outcome: Outcome) -> None:
+        """Send what is stored, for any other reason.
+
+        :param now: seconds since the epoch.
+        :param outcome: what is said of it; the rest of its life is filled in here.
+        """
+        if not self._has_room(entry):
+            self._pass_by(exchange, Why.MISS, b"no-room")
+            return
+        freshness = entry.freshness
+        age_s = int(freshness.age_s(now))
+        outcome = outcome._replace(ttl_s=int(freshness.lifetime_s) - age_s)
+        say(exchange, self._engine, outcome, (b"Age", b"%d" % age_s))
+        self._send(exchange, asked, entry)
+
+    def _send(self, exchange: Exchange, asked: Asked, entry: Entry) -> None:
+        head: ReplyHead = entry.head
+        body = entry.body
+        part: Part | None = None
+        if asked.has_conditions:
+            if is_not_modified(exchange.request, head, entry.freshness.received_at):  # type: ignore[arg-type]
+                head, body = not_modified(head), b""
+            else:
+                found = part_of(exchange.request, head, len(body))  # type: ignore[arg-type]
+                if isinstance(found, Unsatisfiable):
+                    fields = (*unsatisfiable_fields(len(body)), *exchange.added)
+                    exchange.client.respond(exchange, Reply(416, b"", fields, "unsatisfiable-range"))
+                    return
+                if found is not None:
+                    head, part = partial_head(head, found), found
+        self.deliver(exchange, head, body, part)
+
+    def deliver(self, exchange: Exchange, head: ReplyHead, body: bytes, part: Part | None = None) -> None:
+        """Send a reply that is here, past the route's stages.
+
+        :param part: of the body that is sent; None for all of it.
+        """
+        if exchange.request.method == b"HEAD":  # type: ignore[union-attr]
+            body, part = b"", None
+        start, stop = (0, len(body)) if part is None else (part.start, part.end)
+        if stop - start <= PIECE_BYTES:
+            body, start, stop, loan = body[start:stop], 0, stop - start, None
+            if not self._route.chain.on_reply:
+                exchange.client.start_reply(exchange, head)
+                exchange.client.end_reply(body, NO_TRAILERS, self._engine.clock())
+                return
+        else:
+            loan = self._engine.budget.lend(body)
+        reader = Reader(exchange, WholeContent(body, -start, stop=stop, loan=loan))
+        if self._route.chain.on_reply:
+            self.pass_stages(reader, head)
+        else:
+            exchange.client.start_reply(exchange, head)
+            reader.begin()
+
+    def _has_room(self, entry: Entry) -> bool:
+        """Return whether it may stay in memory as long as a slow client reads it, whatever the store does."""
+        body = entry.body
+        return len(body) <= PIECE_BYTES or self._engine.budget.may_lend(body)
+
+    def pass_stages(self, reader: Reader, head: ReplyHead) -> None:
+        """Let the stages decide on a reply, and send it if they agree."""
+        exchange = reader.exchange
+        exchange.reply = head.copy()
+        if self._route.chain.reply(exchange, _agreed_late):
+            _agreed(exchange)
+
+
+def _agreed(exchange: Exchange) -> None:
+    """Send a reply that all stages agree to, and then what it is read from."""
+    reader = exchange.server
+    if reader is not None:
+        exchange.client.start_reply(exchange, exchange.reply)
+        reader.begin()
+
+
+def _agreed_late(exchange: Exchange) -> None:
+    """Do the same after some time: content that is here already may be followed by more only later."""
+    reader = exchange.server
+    if reader is not None:
+        _agreed(exchange)
+        reader.flush()
+
+
+def say(exchange: Exchange, engine: CacheEngine, outcome: Outcome, *first: Field) -> None:
+    """Have a reply say what the cache did for it, and count it.
+
+    :param first: further fields.
+    """
+    word = record(exchange, engine, outcome)
+    exchange.added = (*first, (b"Cache-Status", cache_status(engine.name, outcome)), (b"X-Cache-Status", word))
+
+
+def record(exchange: Exchange, engine: CacheEngine, outcome: Outcome) -> bytes:
+    """Count what the cache did for an exchange, and keep it for the log; return it in one word."""
+    word = word_of(outcome)
+    engine.counters.count(word)
+    exchange.cache = word.value
+    return word.value
