@@ -5,6 +5,7 @@ Run as a module it is that application: it takes calls as lines of JSON on stand
 
 from __future__ import annotations
 
+import contextlib
 import json
 import select
 import shutil
@@ -61,7 +62,9 @@ class Embedded:
         return self._log.read_text()
 
     def call(self, method: str, *arguments: Any, **named: Any) -> Any:
-        """Call a method of the cluster ``origin`` and return what it returned.
+        """Call a method of the cluster ``origin``, or of the cache as ``cache.NAME``, and return what it returned.
+
+        ``cache.purge`` is called with the kind and the value of a purge.
 
         :raises Refused: if it raised.
         """
@@ -91,7 +94,8 @@ class Embedded:
         self._process.wait(DEADLINE_S)
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
-            pipe.close()
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
@@ -110,6 +114,7 @@ def main() -> None:
     from twisted.logger import globalLogBeginner, textFileLogObserver
 
     import txproxy
+    from txproxy.cache.store import Purge
     from txproxy.config.load import load_file
 
     reactor: Any = installed
@@ -130,10 +135,19 @@ def main() -> None:
 
         def _carry_out(self, method: str, arguments: list[Any], named: dict[str, Any]) -> None:
             try:
-                self._tell(False, _plain(getattr(service.clusters["origin"], method)(*arguments, **named)))
+                self._tell(False, _plain(self._called(method)(*arguments, **named)))
             except (KeyError, ValueError) as error:
                 kind = KeyError if isinstance(error, KeyError) else ValueError
                 self._tell(True, f"{kind.__name__}: {error}")
+
+        def _called(self, method: str) -> Any:
+            if not method.startswith("cache."):
+                return getattr(service.clusters["origin"], method)
+            assert service.assembled is not None
+            cache: Any = service.assembled.cache
+            if method == "cache.purge":
+                return lambda kind, value: cache.purge(Purge(kind, value.encode()))
+            return getattr(cache, method.removeprefix("cache."))
 
         def _tell(self, raised: bool, answer: Any) -> None:
             assert self.transport is not None

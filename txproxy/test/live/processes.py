@@ -78,6 +78,7 @@ class ProxyProcess(Process):
     :param config: TOML. Addresses of listeners end in port 0. Without a ``[log]`` section one is added that writes the
         access log as JSON to a file of its own, at level ``level``.
     :param command: words of the txproxy command before ``-c FILE``.
+    :param module: what is run in place of the command's own module, such as one that changes what time it is.
     :param files: further files of its directory by name, such as a ``site.py``.
     :param environment: further variables of its environment.
     :raises AssertionError: with its log, if it is not ready in time.
@@ -88,6 +89,7 @@ class ProxyProcess(Process):
         config: str,
         *,
         command: Sequence[str] = ("run",),
+        module: str = "txproxy.main",
         files: dict[str, str] | None = None,
         environment: dict[str, str] | None = None,
         level: str = "info",
@@ -101,7 +103,7 @@ class ProxyProcess(Process):
         self.config_path.write_text(config)
         for name, text in (files or {}).items():
             (directory / name).write_text(text)
-        arguments = [sys.executable, "-m", "txproxy.main", *command, "-c", str(self.config_path)]
+        arguments = [sys.executable, "-m", module, *command, "-c", str(self.config_path)]
         ours = {"PYTHONPATH": str(PROJECT), "PYTHONUNBUFFERED": "1"}
         super().__init__(arguments, directory, {**os.environ, **ours, **(environment or {})})
         try:
