@@ -81,7 +81,7 @@ def positive_int(text: str) -> int:
 def listing() -> str:
     """Return the scenarios and peers, one a line."""
     lines = ["scenarios (* in a run without --scenario):"]
-    lines += [f"  {'*' if each.quick else ' '} {each.name:<12} {each.summary}" for each in SCENARIOS]
+    lines += [f"  {'*' if each.quick else ' '} {each.name:<14} {each.summary}" for each in SCENARIOS]
     lines.append("proxies:")
     lines += [f"    {proxy.name:<18} {proxy.missing() or 'installed'}" for proxy in PROXIES]
     return "\n".join(lines)

@@ -47,14 +47,27 @@ def fetch(port: int, target: str = "/", timeout_s: float = 10.0) -> int:
         return read_reply(sock)
 
 
-def send_requests(port: int, first: int, count: int, connections: int = 16) -> None:
-    """Send exactly *count* requests with targets that all differ, numbered from *first*."""
+def field_of(port: int, target: str, name: bytes) -> bytes:
+    """Return the value of a field of the reply to one request, or an empty string.
+
+    :param name: as it is spelled.
+    """
+    with connect(port, 10.0) as sock:
+        sock.sendall(request_bytes(target))
+        return read_head(sock).partition(b"\r\n" + name + b": ")[2].partition(b"\r\n")[0]
+
+
+def send_requests(port: int, first: int, count: int, connections: int = 16, target: str = "/item/{0}?n={0}") -> None:
+    """Send exactly *count* requests with targets that all differ, numbered from *first*.
+
+    :param target: ``{0}`` in it stands for the number.
+    """
     sockets = [connect(port, 10.0) for _ in range(connections)]
     try:
         for start in range(first, first + count, connections):
             used = sockets[: min(connections, first + count - start)]
             for index, sock in enumerate(used):
-                sock.sendall(request_bytes(f"/item/{start + index}?n={start + index}"))
+                sock.sendall(request_bytes(target.format(start + index)))
             for sock in used:
                 read_reply(sock)
     finally:

@@ -9,6 +9,9 @@ BODY = b"x" * 1024
 REPLY = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
 # What the path of the scenario begins with in which no two replies have the same head.
 UNLIKE = b"GET /goods/"
+# What the path begins with of replies that caches keep.
+KEPT = b"GET /cached"
+KEPT_REPLY = REPLY.replace(b"\r\n\r\n", b"\r\nCache-Control: public, max-age=864000\r\n\r\n", 1)
 LAST_REPLY = REPLY.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
 
 
@@ -37,7 +40,8 @@ class Responder(asyncio.Protocol):
                 self._transport.write(LAST_REPLY)
                 self._transport.close()
                 return
-            self._transport.write(unlike(head) if head.startswith(UNLIKE) else REPLY)
+            kept = KEPT_REPLY if head.startswith(KEPT) else REPLY
+            self._transport.write(unlike(head) if head.startswith(UNLIKE) else kept)
 
 
 async def serve(port: int) -> None:

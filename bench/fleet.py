@@ -17,6 +17,8 @@ from types import TracebackType
 
 ROOT = Path(__file__).resolve().parent.parent
 STOP_TIMEOUT_S = 5.0
+DIRECTORY = "TXPROXY_BENCH_DIRECTORY"
+"""Variable of the children's environment that names the directory of the run."""
 
 
 class StartError(Exception):
@@ -91,6 +93,7 @@ class Fleet:
         own = os.sched_getaffinity(0)
         environment = dict(os.environ)
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")]))
+        environment[DIRECTORY] = str(self.directory)
         with output.open("a") as sink:
             # The affinity is inherited, so no thread of the child ever runs elsewhere.
             if core is not None:

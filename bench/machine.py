@@ -84,6 +84,7 @@ def describe(machine: Machine) -> dict[str, str]:
             facts[package] = "not installed as a package"
     for tool in ("nginx", "haproxy", "wrk"):
         facts[tool] = _tool_version(tool)
+    facts["varnish"] = _tool_version("varnishd", "-V")
     facts["h2load"] = _tool_version("h2load", "--version")
     facts["openssl"] = ", ".join(f"{name} {version}" for name, version in _openssl_versions().items())
     return facts

@@ -31,18 +31,29 @@ def tree(pid: int) -> list[int]:
 
 
 def cpu_ns(pid: int) -> int:
-    """Return the nanoseconds that *pid* and its children have been on a core, user and system together.
+    """Return the nanoseconds that *pid* and its children have been on a core, user and system together."""
+    return sum(cpu_by_program(pid).values())
+
+
+def cpu_by_program(pid: int) -> dict[str, int]:
+    """Return the same by the names of the programs.
 
     The scheduler's own count is used, because the clock ticks of ``/proc/PID/stat`` are 10 ms coarse.
     """
-    total = 0
+    found: dict[str, int] = {}
     for member in tree(pid):
+        total = 0
         for task in _entries(_PROC / str(member) / "task"):
             try:
                 total += int((task / "schedstat").read_text().split()[0])
             except (OSError, IndexError):
                 continue
-    return total
+        try:
+            name = (_PROC / str(member) / "comm").read_text().strip()
+        except OSError:
+            continue
+        found[name] = found.get(name, 0) + total
+    return found
 
 
 def rss_bytes(pid: int) -> int:

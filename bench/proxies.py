@@ -6,7 +6,7 @@ import importlib.util
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ CIPHERS = ":".join((
     "DHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-GCM-SHA384:DHE-RSA-CHACHA20-POLY1305",
 ))  # fmt: skip
 CIPHERSUITES = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+OPTIONAL_PARTS = ("cache", "readcached", "counted")
 WITHOUT_TLS = {"twisted.web.proxy": "it is compared without TLS only"}
 
 
@@ -52,6 +53,7 @@ class Proxy:
     :ivar command: the words to start it; ``@CONFIG@``, ``@PORT@``, ``@BACKEND@``, ``@DIR@`` are filled in.
     :ivar program: what must be on the path, empty if nothing.
     :ivar module: what must be importable, empty if nothing.
+    :ivar caches_only: it is measured in scenarios of the cache alone.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Proxy:
     command: tuple[str, ...]
     program: str = ""
     module: str = ""
+    caches_only: bool = False
 
     def missing(self) -> str:
         """Return why it cannot be measured here, or an empty string."""
@@ -93,6 +96,13 @@ PROXIES: tuple[Proxy, ...] = (
         (sys.executable, str(PEERS / "twisted_web_proxy.py"), "@PORT@", "@BACKEND@", "@DIR@/twisted.access.log"),
         module="twisted.web",
     ),
+    Proxy(
+        "varnish",
+        "varnish.vcl",
+        (sys.executable, str(PEERS / "varnish.py"), "@PORT@", "@CONFIG@", "@DIR@"),
+        "varnishd",
+        caches_only=True,
+    ),
 )
 
 
@@ -105,12 +115,14 @@ def start_proxy(
     bare: bool = False,
     tls: bool = False,
     http2: bool = False,
+    parts: Collection[str] = (),
 ) -> RunningProxy:
     """Start *proxy* on the proxy core in front of the *backend* port and see it answer once.
 
     :param bare: configure it without the fields that txproxy adds to requests.
     :param tls: it speaks TLS with its clients, and is seen to agree on what the others agree on.
     :param http2: it offers HTTP/2 to clients that speak TLS, and is seen to agree on that.
+    :param parts: of ``OPTIONAL_PARTS``, those sections of the configurations that are not left out.
     :raises StartError: with the last lines it logged.
     """
     port = free_port()
@@ -127,7 +139,11 @@ def start_proxy(
         "ALPN": "h2,http/1.1" if http2 else "http/1.1",
         "ALPN_LIST": '["h2", "http/1.1"]' if http2 else '["http/1.1"]',
     }
-    without = ["plain" if tls else "tls", *(["fields"] if bare else [])]
+    without = ["plain" if tls else "tls", *(part for part in OPTIONAL_PARTS if part not in parts)]
+    if bare:
+        without += ["fields", "cachefields"]
+    elif "cache" not in parts:
+        without.append("cachefields")
     if tls:
         certificate.write(fleet.directory)
     if proxy.template:
@@ -167,6 +183,7 @@ def start_small_backend(fleet: Fleet, machine: Machine) -> RunningProxy:
     if shutil.which("nginx"):
         values = {"DIR": fleet.directory, "PORT": port, "CONNECTIONS": machine.max_clients, "BODY": "x" * 1024}
         config = fill("backend.conf", fleet.directory / "backend.conf", values)
+        (fleet.directory / "cached64k").write_bytes(b"x" * 65536)
         log = str(fleet.directory / "backend.error.log")
         child = fleet.start("backend", ["nginx", "-e", log, "-p", str(fleet.directory), "-c", str(config)])
     else:

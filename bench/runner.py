@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.bodies import Download, TlsDownload, TlsUpload, Upload
 from bench.bulk import BulkError
+from bench.cache import CacheDiffering, CacheFill, CacheHit, CacheHit64k
 from bench.client import ReplyError
 from bench.drill import Drill
 from bench.fleet import Fleet, StartError
@@ -48,7 +49,14 @@ SCENARIOS: tuple[Scenario, ...] = (
     Rss(),
     Drill(),
     Picks(),
+    CacheHit(),
+    CacheDiffering(),
+    CacheHit64k(),
+    CacheFill(),
 )
+
+MEMORY = Path("/dev/shm")
+"""Where files take no disk: nginx stores replies in files, and Varnish its log."""
 
 Say = Callable[[str], None]
 
@@ -92,7 +100,8 @@ class Runner:
         if scenario.needs and shutil.which(scenario.needs) is None:
             outcome.broken = f"{scenario.needs} is not installed"
         else:
-            with tempfile.TemporaryDirectory(prefix="txproxy-bench-") as name, Fleet(Path(name)) as fleet:
+            place = MEMORY if "cache" in scenario.parts and MEMORY.is_dir() else None
+            with tempfile.TemporaryDirectory(prefix="txproxy-bench-", dir=place) as name, Fleet(Path(name)) as fleet:
                 # nginx started by root works as another user, who must be able to enter.
                 Path(name).chmod(0o755)
                 try:
@@ -126,6 +135,7 @@ class Runner:
                             bare=self._settings.bare_peers,
                             tls=scenario.tls,
                             http2=scenario.http2,
+                            parts=scenario.parts,
                         )
                 except StartError as error:
                     outcome.absent[proxy.name] = f"could not start: {error}"
@@ -139,6 +149,8 @@ class Runner:
         present = []
         for proxy in self._proxies:
             reason = proxy.missing() or scenario.skips.get(proxy.name, "")
+            if proxy.caches_only and "cache" not in scenario.parts:
+                reason = "it is compared as a cache only"
             if reason:
                 outcome.absent[proxy.name] = reason
                 self._say(f"{proxy.name}: left out: {reason}")

@@ -135,6 +135,7 @@ class Scenario(ABC):
     :cvar needs: the load generator that must be installed; empty if the bench brings its own.
     :cvar tls: whether the proxies speak TLS with the clients.
     :cvar http2: whether they also offer HTTP/2 by ALPN.
+    :cvar parts: optional sections of the configurations that it needs; see ``proxies.start_proxy``.
     :cvar skips: proxies that are left out, with the reason.
     """
 
@@ -148,6 +149,7 @@ class Scenario(ABC):
     needs: ClassVar[str] = ""
     tls: ClassVar[bool] = False
     http2: ClassVar[bool] = False
+    parts: ClassVar[tuple[str, ...]] = ()
     backend: ClassVar[Literal["small", "bulk"]] = "small"
     skips: ClassVar[Mapping[str, str]] = {}
 

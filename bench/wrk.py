@@ -20,12 +20,16 @@ class Load:
     :ivar headers: fields added to wrk's own request.
     :ivar script: a file in ``bench/lua`` that makes the requests, or an empty string.
     :ivar tls: whether the connections speak TLS.
+    :ivar path: the target without a script.
+    :ivar arguments: further words for the script, after the seed.
     """
 
     connections: int = 64
     headers: tuple[str, ...] = ()
     script: str = ""
     tls: bool = False
+    path: str = "/"
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +55,9 @@ def run(fleet: Fleet, port: int, load: Load, seconds: float, seed: int = 0) -> W
         command += ["-H", header]
     if load.script:
         command += ["-s", str(LUA / load.script)]
-    command += [f"{'https' if load.tls else 'http'}://127.0.0.1:{port}/"]
+    command += [f"{'https' if load.tls else 'http'}://127.0.0.1:{port}{load.path}"]
     if load.script:
-        command += ["--", str(seed)]
+        command += ["--", str(seed), *load.arguments]
     return parse(fleet.run("wrk", command, seconds + 60.0))
 
 
