@@ -12,6 +12,7 @@ from txproxy.cache.errand import Room
 from txproxy.cache.fetch import Fetch
 from txproxy.cache.guard import Health, SafeStore
 from txproxy.cache.store import EVERYTHING, Purge, Statistics
+from txproxy.cache.sweep import Sweep
 from txproxy.policy.caching.cache_status import Word
 from txproxy.policy.caching.vary import secondary_key
 from txproxy.wire.messages import RequestHead
@@ -28,6 +29,10 @@ _COUNTED = {
     Word.REVALIDATED: "revalidated",
     Word.BYPASS: "bypassed",
 }
+
+
+def _nobody(_count: int) -> None:
+    """Nobody asks how many."""
 
 
 class EngineTools(NamedTuple):
@@ -124,6 +129,8 @@ class CacheEngine:
         self.wall_clock, self.clock, self.call_later = tools
         self.counters = CacheCounters()
         self.budget = budget
+        self.sweep = Sweep(self.call_later)
+        """What requests purge."""
         self._rooms: dict[Room, Fetch] = {}
         """What others may join."""
         self._behind: dict[Room, Fetch] = {}
@@ -211,7 +218,8 @@ class CacheEngine:
         return [fetch for group in self._under_way.values() for fetch in group.fetches]
 
     def stop(self) -> None:
-        """Give up what nobody waits for."""
+        """Give up what nobody waits for, and finish purges."""
+        self.sweep.finish()
         for fetch in self.fetches:
             if not fetch.readers:
                 fetch.cancel("shutdown")
@@ -241,10 +249,18 @@ class CacheEngine:
         """Take note that this turned out to be storable again."""
         self._passed.pop(hash(room), None)
 
-    # What operators do.
+    # What requests and operators do.
+
+    def sweep_url(self, url: bytes, done: Callable[[int], None] = _nobody) -> None:
+        """Purge all that is stored of a URL, without holding up other requests: from now on none of it is served.
+
+        :param url: in normal form; see ``policy.caching.key``.
+        :param done: is called with the number of replies that are gone when none is left, which may be at once.
+        """
+        self.sweep.begin(url, self.purging(Purge("url", url)), done)
 
     def purge_url(self, url: bytes) -> int:
-        """Purge all that is stored of a URL.
+        """Purge all that is stored of a URL at once.
 
         :param url: in normal form; see ``policy.caching.key``.
         :return: how many replies are gone.

@@ -52,7 +52,7 @@ class InvalidatingForward(Forward):
         request = exchange.request
         assert request is not None
         for url in invalidated(request, reply, exchange.client.hop.scheme):
-            self._engine.purge_url(url)
+            self._engine.sweep_url(url)
         return super().reply_received(exchange, reply)
 
 

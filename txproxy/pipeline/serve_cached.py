@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from txproxy.cache.engine import CacheEngine
@@ -39,6 +40,7 @@ class CachedForward:
         self._settings = settings
         self._engine = engine
         self._lookup = engine.store.lookup
+        self._swept = engine.sweep.urls
         self._wall_clock = engine.wall_clock
         self._forward = PassingForward(route, tools)
         self._changing = ChangingForward(route, tools, engine, settings)
@@ -59,7 +61,7 @@ class CachedForward:
             self.pass_by(exchange, Why.BYPASS, asked.passes)
             return
         entry = self._lookup(asked.key, request)
-        if entry is None:
+        if entry is None or (self._swept and entry.url in self._swept):
             self._start_missing(exchange, asked)
             return
         now = self._wall_clock()
@@ -134,8 +136,7 @@ class CachedForward:
             exchange.client.respond(exchange, Reply(403, b"not allowed\n", _TEXT, "purge-refused"))
         else:
             url = url_of(exchange.request, exchange.client.hop.scheme)  # type: ignore[arg-type]
-            count = self._engine.purge_url(url)
-            exchange.client.respond(exchange, Reply(200, b"%d purged\n" % count, _TEXT, "purged"))
+            self._engine.sweep_url(url, partial(_tell_purged, exchange))
 
     def pass_by(self, exchange: Exchange, why: Why, detail: bytes, forward: Forward | None = None) -> None:
         """Take an exchange to a backend; its reply is not stored.
@@ -148,3 +149,8 @@ class CachedForward:
 
 
 _TEXT = ((b"Content-Type", b"text/plain; charset=utf-8"),)
+
+
+def _tell_purged(exchange: Exchange, count: int) -> None:
+    if not exchange.ended:  # The client may have left meanwhile.
+        exchange.client.respond(exchange, Reply(200, b"%d purged\n" % count, _TEXT, "purged"))

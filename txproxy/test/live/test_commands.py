@@ -140,7 +140,7 @@ def test_includes_variables_and_dump(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_key_that_nothing_serves_yet_is_refused(tmp_path: Path) -> None:
     """G1: never ignored."""
-    (tmp_path / "p.toml").write_text(config_for("127.0.0.1:1", more="[admin]\naddress = \"127.0.0.1:0\"\n"))
+    (tmp_path / "p.toml").write_text(config_for("127.0.0.1:1", more='[admin]\naddress = "127.0.0.1:0"\n'))
     done = run_command([*TXPROXY, "check", "p.toml"], tmp_path)
     assert done.returncode == 1
     assert re.search(r"p\.toml:\d+: admin.*: .*not supported yet", done.stdout), done.stdout

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from txproxy.cache.store import Purge
+from txproxy.cache.sweep import Sweep
+from txproxy.test.cache.entries import entry_of
 from txproxy.test.pipeline.cache_case import ETAG, FRESH, NOT_MODIFIED, STORABLE, CacheCase, get
 from txproxy.test.talk import head, reply, request
 from txproxy.testing import Dialogue, Head, Peer
@@ -302,3 +306,53 @@ class PurgeTests(ChangeCase):
         client.gets_head()
         self.asked(dialogue).says(STORABLE)
         self.assertIn(b"X-Cache-Status: MISS", client.gets())
+
+    def test_manyKeysOfOneUrl(self) -> None:
+        """What takes more than a moment goes in steps: none of it is served meanwhile, and all of it is counted."""
+        for method in (b"PURGE", b"POST"):
+            dialogue = self.cached(PURGERS)
+            cache = self.cache_of(dialogue)
+            self.store(dialogue, b"/a")
+            self.store(dialogue, b"/b")
+            for number in range(3000):
+                cache.store.put(entry_of(URL + b"a", added=b"~%d" % number), cache.wall_clock())
+            turns: list[Callable[[], None]] = []
+            cache.sweep = Sweep(lambda _seconds, call, turns=turns: turns.append(call))
+            purger = dialogue.client("10.1.2.3")
+            purger.says(request(method + b" /a HTTP/1.1"))
+            if method == b"POST":
+                self.asked(dialogue, line=b"POST").says(reply(b"done"))
+                self.assertGets(purger, b"BYPASS", b"done")
+            self.assertEqual(cache.statistics().store.objects, 3002 - 1000)
+            while turns:
+                turns.pop()()
+            self.assertStored(dialogue, b"/b")
+            if method == b"PURGE":
+                self.assertIn(b"3001 purged\n", purger.gets())
+            self.backends.clear()
+
+    def test_whatIsBeingPurged(self) -> None:
+        """It is not served, though it is still there."""
+        dialogue = self.cached(PURGERS)
+        self.store(dialogue, b"/a")
+        self.store(dialogue, b"/b")
+        self.cache_of(dialogue).sweep.urls[URL + b"a"] = 1
+        client = self.asks(dialogue, b"/a")
+        self.asked(dialogue).says(reply(b"new", FRESH))
+        self.assertGets(client, b"MISS", b"new")
+        self.assertStill(dialogue, b"HIT", b"stored", b"/b")
+
+    def test_clientLeavesMeanwhile(self) -> None:
+        """Whoever purges and leaves is not answered, and the purge goes on."""
+        dialogue = self.cached(PURGERS)
+        cache = self.cache_of(dialogue)
+        for number in range(3000):
+            cache.store.put(entry_of(URL + b"a", added=b"~%d" % number), cache.wall_clock())
+        turns: list[Callable[[], None]] = []
+        cache.sweep = Sweep(lambda _seconds, call: turns.append(call))
+        purger = dialogue.client("10.1.2.3")
+        purger.says(request(b"PURGE /a HTTP/1.1"))
+        purger.resets()
+        while turns:
+            turns.pop()()
+        self.assertStored(dialogue)
