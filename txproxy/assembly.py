@@ -15,7 +15,7 @@ from txproxy.cluster_assembly import ClusterMaker
 from txproxy.config.model import Config, Listener
 from txproxy.config.route_model import HeaderRules
 from txproxy.config.route_model import Route as RouteSettings
-from txproxy.downstream.moments import HttpDate, RequestIds
+from txproxy.downstream.moments import HttpDate, request_ids
 from txproxy.downstream.secure_site import SecureSite
 from txproxy.downstream.site import Gate, ListenerSettings, Site, SiteTools
 from txproxy.downstream.together import Together
@@ -132,7 +132,7 @@ def assemble(
     tools = SiteTools(
         clocks.monotonic,
         HttpDate(clocks.wall),
-        RequestIds(os.urandom(8)),
+        request_ids(os.urandom(8)),
         deadlines,
         FieldTokenizer(),
         counters,

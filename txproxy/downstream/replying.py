@@ -120,8 +120,7 @@ class ReplyingConnection(LingeringConnection):
             or route.reply_rules is not NO_REPLY_RULES
             or route.hsts_line
             or b"date" not in reply.known
-            or self.exchange is not exchange
-            or not self._request_is_complete()
+            or exchange.body is not None
         ):
             return False
         exchange.status = reply.status

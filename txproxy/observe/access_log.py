@@ -49,42 +49,28 @@ class CombinedFormatter:
     def __init__(self) -> None:
         self._second = -1
         self._stamp = ""
-        # Of the last line: heads that are the same have one model, and come in a row.
-        self._asked: tuple[RequestHead | None, int, int] = (None, 0, 0)
-        self._quoted = ""
+        self._told: tuple[object, ...] = ()
+        self._beginning = ""
+        """Of the last line, and what it says: heads that are the same have one model, and come in a row."""
 
     def __call__(self, exchange: Exchange, ended_at_wall_s: float) -> str:
         """Return the line, without its end."""
-        second = int(ended_at_wall_s)
-        if second != self._second:
-            self._second = second
-            self._stamp = strftime("%d/%b/%Y:%H:%M:%S +0000", gmtime(second))
-        request = exchange.request
-        asked = (request, exchange.status, exchange.bytes_out)
-        if asked == self._asked and request is not None:
-            quoted = self._quoted
-        else:
-            quoted = self._quoted = _quoted(*asked)
-            self._asked = asked
+        request, status, length, second = exchange.request, exchange.status, exchange.bytes_out, int(ended_at_wall_s)
+        told = request, status, length, exchange.client_address, second
+        if told != self._told:
+            self._told = told
+            begun = exchange.client_address or "-", self._stamp_of(second), _quoted(request, status, length)
+            self._beginning = '%s - - [%s] "%s"' % begun  # noqa: UP031 - half the time of an f-string
+        request_id, end = exchange.id.decode("ascii"), exchange.end_reason
         backend = exchange.backend
         if backend is None and exchange.connect_at == NOT_YET and not exchange.tries:
             # No backend was sought, as for what is stored: all of its time was its reply's.
-            total_us = (exchange.ended_at - exchange.started_at) * 1e6 + 0.5
-            return '%s - - [%s] "%s" %s - 0 0 0 0 %d %d %s' % (  # noqa: UP031
-                exchange.client_address or "-",
-                self._stamp,
-                quoted,
-                exchange.id.decode("ascii"),
-                total_us,
-                total_us,
-                exchange.end_reason,
-            )
+            total_us = int((exchange.ended_at - exchange.started_at) * 1e6 + 0.5)
+            return f"{self._beginning} {request_id} - 0 0 0 0 {total_us} {total_us} {end}"
         queue, connect, first, transfer, total = exchange.timings()
-        entry = '%s - - [%s] "%s" %s %s %d %d %d %d %d %d %s' % (  # noqa: UP031 - half the time of an f-string
-            exchange.client_address or "-",
-            self._stamp,
-            quoted,
-            exchange.id.decode("ascii"),
+        entry = "%s %s %s %d %d %d %d %d %d %s" % (  # noqa: UP031
+            self._beginning,
+            request_id,
             "-" if backend is None else backend.name if exchange.tries < 2 else exchange.backend_names(),
             exchange.tries,
             queue * 1e6 + 0.5,
@@ -92,10 +78,16 @@ class CombinedFormatter:
             first * 1e6 + 0.5,
             transfer * 1e6 + 0.5,
             total * 1e6 + 0.5,
-            exchange.end_reason,
+            end,
         )
         refused = exchange.retry_refused
         return f"{entry} retry={refused}" if refused else entry
+
+    def _stamp_of(self, second: int) -> str:
+        if second != self._second:
+            self._second = second
+            self._stamp = strftime("%d/%b/%Y:%H:%M:%S +0000", gmtime(second))
+        return self._stamp
 
 
 def _quoted(request: RequestHead | None, status: int, bytes_out: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from txproxy.exchange import Exchange
 from txproxy.wire.fields import UNDERSCORE
@@ -80,16 +81,28 @@ class Counters:
         self.log_lines_lost = 0
         self.tls = TlsCounters()
 
-    def ended(self, exchange: Exchange) -> None:
-        """Count an exchange that has ended."""
-        self.outcomes[exchange.status, exchange.end_reason] += 1
-        self.bytes_in += exchange.bytes_in
-        self.bytes_out += exchange.bytes_out
-        request = exchange.request
-        if request is not None and UNDERSCORE in request.known and exchange.route is not None:
-            self.underscores_dropped += not exchange.route.request_rules.allow_underscores
-        if exchange.tries > 1:
-            self.retries += exchange.tries - 1
+    def ended(self, exchanges: Sequence[Exchange]) -> None:
+        """Count exchanges that have ended."""
+        status, end_reason, count = 0, "", 0
+        bytes_in = bytes_out = 0
+        for exchange in exchanges:
+            # Most have the same outcome as the one before.
+            if exchange.status != status or exchange.end_reason != end_reason:
+                if count:
+                    self.outcomes[status, end_reason] += count
+                status, end_reason, count = exchange.status, exchange.end_reason, 0
+            count += 1
+            bytes_in += exchange.bytes_in
+            bytes_out += exchange.bytes_out
+            if exchange.tries > 1:
+                self.retries += exchange.tries - 1
+            request = exchange.request
+            if request is not None and UNDERSCORE in request.known and exchange.route is not None:
+                self.underscores_dropped += not exchange.route.request_rules.allow_underscores
+        if count:
+            self.outcomes[status, end_reason] += count
+        self.bytes_in += bytes_in
+        self.bytes_out += bytes_out
 
     def summary(self) -> str:
         """Return one line for the end of a run."""

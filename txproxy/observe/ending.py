@@ -67,15 +67,14 @@ class Ending:
     def _handle(self, most: int) -> None:
         waiting = self._waiting
         # A flood of refusals can end faster than it can be written down: then the oldest are only counted.
-        lost = max(0, len(waiting) - _MOST_WAITING)
-        for _ in range(lost):
-            self._counters.ended(waiting.popleft())
-        self._counters.log_lines_lost += lost
+        if len(waiting) > _MOST_WAITING:
+            lost = [waiting.popleft() for _ in range(len(waiting) - _MOST_WAITING)]
+            self._counters.ended(lost)
+            self._counters.log_lines_lost += len(lost)
         if not waiting:
             return
         batch = [waiting.popleft() for _ in range(min(most, len(waiting)))]
-        for exchange in batch:
-            self._counters.ended(exchange)
+        self._counters.ended(batch)
         if self._write_lines is not None:
             self._write_lines(batch)
         if shows_debug():

@@ -12,7 +12,6 @@ from txproxy.policy.caching.fields import joined
 from txproxy.policy.caching.freshness import CacheRules
 from txproxy.policy.caching.key import Addition, Bypass, primary_key
 from txproxy.policy.caching.validation import CONDITIONS, asks_origin, has_conditions
-from txproxy.wire.forwarding import Hop
 from txproxy.wire.messages import RequestHead
 
 _OVERRIDES = frozenset((b"x-http-method", b"x-http-method-override", b"x-method-override"))
@@ -43,8 +42,8 @@ class Asked(NamedTuple):
     """What a request means to the cache."""
 
     route: CachedRoute
-    hop: Hop
-    """By which the request came when this was worked out."""
+    told: tuple[object, ...]
+    """What the connection told by which the request came when this was worked out; see ``Hop``."""
     cluster: str
     """What was chosen for it; empty where nothing is."""
     key: bytes
@@ -63,18 +62,7 @@ def asked_of(exchange: Exchange, route: CachedRoute) -> Asked:
     asked: Asked | None = exchange.request.asked  # type: ignore[union-attr]
     if asked is None or asked.route is not route or (route.chooses and asked.cluster != exchange.cluster.name):
         return understand(exchange, route)
-    hop = exchange.client.hop
-    return asked if asked.hop is hop or _says_the_same(asked.hop, hop) else understand(exchange, route)
-
-
-def _says_the_same(one: Hop, other: Hop) -> bool:
-    """Return whether two connections tell a backend the same of equal requests, but for who their peers are."""
-    return (
-        one.scheme == other.scheme
-        and one.trusted == other.trusted
-        and one.port == other.port
-        and one.identity == other.identity
-    )
+    return asked if asked.told == exchange.client.hop.told else understand(exchange, route)
 
 
 def understand(exchange: Exchange, route: CachedRoute) -> Asked:
@@ -95,7 +83,7 @@ def understand(exchange: Exchange, route: CachedRoute) -> Asked:
     told = _TOLD.intersection([name.lower() for name, _ in fields])
     asked = Asked(
         route,
-        hop,
+        hop.told,
         cluster,
         key,
         parse_request(joined(fields, b"cache-control"), joined(fields, b"pragma")) if told else NOTHING_ASKED,

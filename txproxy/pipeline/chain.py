@@ -31,19 +31,26 @@ class Chain:
         # A reply passes the stages on its way back.
         self.on_reply = _hooks(stages[::-1], "on_reply")
         self.on_end = _hooks(stages, "on_end")
-        self._start = forward.start
+        self.forward = forward.start
+        """What follows when all stages agree to a request."""
+        self.goes_by_head = all(
+            getattr(stage, "goes_by_head", False) for stage in stages if hasattr(stage, "on_request")
+        )
+        """Stages that have agreed to a request agree to each that has an equal head."""
 
-    def start(self, exchange: Exchange) -> None:
+    def start(self, exchange: Exchange) -> bool:
         """Let the stages decide on a request, then forward it.
 
+        :return: whether all stages have agreed at once.
         :raises Exception: whatever a stage raises before one has waited.
         """
         # The first hook that does anything but agree at once hands over to `_run` and its kin.
         for index, hook in enumerate(self._on_request):
             decision = hook(exchange)
-            if decision is not None and not _settle(exchange, decision, self._on_request, index, self._start):
-                return
-        self._start(exchange)
+            if decision is not None and not _settle(exchange, decision, self._on_request, index, self.forward):
+                return False
+        self.forward(exchange)
+        return True
 
     def reply(self, exchange: Exchange, go_on: Callable[[Exchange], None]) -> bool:
         """Let the stages decide on a reply's head.

@@ -57,6 +57,8 @@ class Route:
         self._clusters = clusters
         self._cluster = cluster
         self.chain = make_chain(self)
+        self.goes_by_head = rules.choose is None and self.chain.goes_by_head
+        """Equal heads come to the same cluster, and past the same stages."""
 
     def cluster_for(self, exchange: Exchange) -> Any:
         """Return the cluster that serves an exchange.
@@ -121,11 +123,17 @@ class Router:
         """
         request = exchange.request
         assert request is not None
+        way = request.way
+        if way is not None and way[0] is self:
+            _, exchange.route, exchange.cluster, forward = way
+            forward(exchange)
+            return
         route = self._find(request)
         if route is None:
             if request.suspicious:
                 raise BadRequest("dot segments, a fragment, or a broken escape in the target")
             raise NoRoute(f"host {request.hostname!r} path {request.path!r}")
         exchange.route = route
-        exchange.cluster = route.cluster_for(exchange)
-        route.chain.start(exchange)
+        exchange.cluster = cluster = route.cluster_for(exchange)
+        if route.chain.start(exchange) and route.goes_by_head:
+            request.way = self, route, cluster, route.chain.forward

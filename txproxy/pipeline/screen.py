@@ -17,6 +17,8 @@ class Screen:
     :param max_body_bytes: 0 for no limit; what has no declared length is counted as it comes.
     """
 
+    goes_by_head = True
+
     def __init__(self, via_name: bytes, allow_dot_segments: bool, max_body_bytes: int) -> None:
         self._via_name = via_name
         self._allow_dot_segments = allow_dot_segments

@@ -3,6 +3,9 @@
 ``on_request(exchange)``, ``on_reply(exchange)``
     Return None to go on, a Reply to answer now, or a Deferred or coroutine of either. Raise a ProxyError to answer with
     its status; anything else that is raised becomes a 500 with a log line.
+``goes_by_head``
+    Of a stage with ``on_request``: True if it looks at nothing but the request's head, and changes nothing, so that it
+    need not be asked again when the same head comes once more.
 ``on_end(exchange)``
     Called once for each exchange that began, whatever became of it; what it returns does not matter.
 """

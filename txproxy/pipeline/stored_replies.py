@@ -51,15 +51,16 @@ class StoredReplies:
 
         :param exact_age_s: how old it is.
         """
-        if not self._has_room(entry):
+        body = entry.body
+        is_short = len(body) <= PIECE_BYTES
+        if not is_short and not self._has_room(entry):
             self._pass_by(exchange, Why.MISS, b"no-room")
             return
         age_s = int(exact_age_s)
         ttl_s = int(entry.freshness.lifetime_s) - age_s
         exchange.cache = b"HIT"
         self._counters.hits += 1
-        body = entry.body
-        if not asked.has_conditions and len(body) <= PIECE_BYTES and not self._route.chain.on_reply:
+        if is_short and not asked.has_conditions and not self._route.chain.on_reply:
             send = getattr(exchange.client, "send_stored", None)
             if send is not None:
                 if exchange.request.method == b"HEAD":  # type: ignore[union-attr]

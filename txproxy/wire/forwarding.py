@@ -69,6 +69,8 @@ class Hop(NamedTuple):
     are not among them."""
     identity: tuple[Field, ...] = ()
     """Who the peer has proved to be; nothing if it is not asked."""
+    told: tuple[object, ...] = ()
+    """All of it that is told to backends but for who the peer is: where it is equal, equal requests say the same."""
 
 
 def make_hop(
@@ -88,7 +90,8 @@ def make_hop(
     """
     tail = b"\r\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Port: %b%b\r\nVia: %b %b\r\nX-Request-Id: "
     proved = b"".join([b"\r\n%b: %b" % field for field in identity])
-    return Hop(peer, trusted, scheme, port, via_name, tail % (peer, scheme, port, proved, version, via_name), identity)
+    tail %= (peer, scheme, port, proved, version, via_name)
+    return Hop(peer, trusted, scheme, port, via_name, tail, identity, (scheme, trusted, port, identity))
 
 
 class RequestRules(NamedTuple):

@@ -44,6 +44,7 @@ class RequestHead:
         "suspicious",
         "target",
         "version",
+        "way",
     )
 
     def __init__(
@@ -81,6 +82,8 @@ class RequestHead:
         """The same for HTTP/2, from :authority on, once a writer has made it; see ``http2.requests``."""
         self.asked: Any = None
         """What it means to the cache of the last route that it came to; see ``pipeline.asked``."""
+        self.way: Any = None
+        """Where a router has sent it, for equal heads that come later; see ``pipeline.route``."""
 
     def with_fields(self, fields: list[Field]) -> RequestHead:
         """Return the same request with other fields, none of which the proxy itself acts on.

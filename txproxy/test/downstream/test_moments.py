@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txproxy.downstream.moments import HttpDate, RequestIds
+from txproxy.downstream.moments import HttpDate, request_ids
 
 
 class HttpDateTests(SynchronousTestCase):
@@ -34,7 +34,9 @@ class RequestIdsTests(SynchronousTestCase):
 
     def test_unique(self) -> None:
         """No id comes twice, within a process or in another one."""
-        one, other = RequestIds(b"\x01" * 8), RequestIds(b"\x02" * 8)
+        one, other = request_ids(b"\x01" * 8), request_ids(b"\x02" * 8)
         ids = [make() for _ in range(1000) for make in (one, other)]
         self.assertEqual(len(set(ids)), 2000)
         self.assertTrue(all(each.isalnum() for each in ids))
+        self.assertEqual({len(each) for each in ids}, {24})
+        self.assertEqual(ids[-2:], [b"01" * 8 + b"000003e7", b"02" * 8 + b"000003e7"])

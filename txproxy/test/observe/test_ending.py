@@ -63,12 +63,16 @@ class CountersTests(SynchronousTestCase):
     def test_counts(self) -> None:
         """By status and end reason; retries are the tries after the first."""
         counters = Counters()
-        for each in (exchange(), exchange(), unreadable()):
+        exchanges = [exchange(), exchange(), unreadable(), exchange()]
+        for each in exchanges:
             each.route = None
-            counters.ended(each)
-        self.assertEqual((counters.outcomes.total(), counters.retries), (3, 2))
-        self.assertEqual(dict(counters.outcomes), {(200, "ok"): 2, (400, "bad-request"): 1})
-        self.assertIn("3 exchanges (ok 2, bad-request 1)", counters.summary())
+        counters.ended(exchanges)
+        counters.ended([])
+        counters.ended(exchanges[:1])
+        self.assertEqual((counters.outcomes.total(), counters.retries), (5, 4))
+        self.assertEqual(dict(counters.outcomes), {(200, "ok"): 4, (400, "bad-request"): 1})
+        self.assertEqual(counters.bytes_out, 4 * exchanges[0].bytes_out + exchanges[2].bytes_out)
+        self.assertIn("5 exchanges (ok 4, bad-request 1)", counters.summary())
 
     def test_nothing(self) -> None:
         """A run without a request has a summary too."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from txproxy.exchange import Exchange
+from txproxy.pipeline.chain import Chain
+from txproxy.pipeline.forward import Forward
 from txproxy.pipeline.route import Route, RouteRules
 from txproxy.test.wire.reading import request_with
 
@@ -35,7 +37,7 @@ class StripPrefixTests(SynchronousTestCase):
     """A prefix is taken away once; all else goes on byte for byte (HF10)."""
 
     def target(self, prefix: bytes, line: bytes) -> bytes:
-        route = Route("r", RouteRules(strip_prefix=prefix), {}, None, lambda route: None)
+        route = Route("r", RouteRules(strip_prefix=prefix), {}, None, lambda route: Chain((), Forward))
         return route.target_for(Exchange(b"id", request_with(line=line), None, 0.0))
 
     def test_everythingAfterThePrefixIsKept(self) -> None:
