@@ -12,7 +12,9 @@ from txproxy.cache.engine import CacheEngine, EngineTools
 from txproxy.cache.guard import SafeStore
 from txproxy.cache.memory import MemoryStore
 from txproxy.cache.pressure import Pressure
+from txproxy.cache.store import Store
 from txproxy.config.model import CacheSettings, Config
+from txproxy.config.problems import ConfigError, Problem
 from txproxy.observe.log import Logger
 from txproxy.policy.caching.vary import secondary_key
 
@@ -24,6 +26,8 @@ _STEP = 100
 """Entries that are removed at a time: about a quarter of a millisecond."""
 _PAUSE_S = 0.01
 """Between two steps, in which requests are served."""
+_METHODS = ("is_sealed", *(name for name, value in vars(Store).items() if callable(value) and name[0] != "_"))
+"""What a store must have."""
 _ON_ITS_WAY = 4
 """The part of the cache's size that content may take which is on its way into it, or one object if that is more."""
 
@@ -79,16 +83,32 @@ def make_cache(
     """Return the cache of this worker, and what keeps it; None if no route uses one.
 
     :param functions: users' functions by the reference that the configuration has for them.
+    :raises ConfigError: if the user's function makes no store.
     """
     if not any(route.cache for route in config.routes):
         return None
     settings = config.cache or CacheSettings()
     store: Any = MemoryStore(settings.max_bytes, settings.max_object_bytes, secondary_key)
     if settings.store:
-        store = functions[settings.store](settings)
+        store = _users_store(functions[settings.store], settings)
     tools = EngineTools(clocks.wall, clocks.monotonic, reactor.callLater)
     name = config.proxy.via_name.encode()
     on_its_way = max(settings.max_bytes // _ON_ITS_WAY, settings.max_object_bytes)
     budget = Budget(on_its_way, settings.max_bytes)
     engine = CacheEngine(SafeStore(store, log, clocks.monotonic), name, budget, tools)
     return engine, CacheKeeper(engine, Pressure(settings.max_bytes, settings.max_rss_bytes), reactor)
+
+
+def _users_store(make: Callable[..., Any], settings: CacheSettings) -> Any:
+    try:
+        store = make(settings)
+        missing = [name for name in _METHODS if not hasattr(store, name)]
+    except Exception as error:  # The function is the user's: whatever it raises is a fault of the configuration.
+        raise _config_error(f"{settings.store} raised {type(error).__name__}: {error}") from None
+    if missing:
+        raise _config_error(f"{settings.store} returned a {type(store).__name__} without {', '.join(missing)}")
+    return store
+
+
+def _config_error(message: str) -> ConfigError:
+    return ConfigError((Problem("configuration", 0, "cache.store", message),))

@@ -25,6 +25,7 @@ from txproxy.config.values import (
     Count,
     CountOrZero,
     HostPattern,
+    Lifetime,
     ListenAddress,
     Name,
     Network,
@@ -208,7 +209,7 @@ class CacheSettings(Section):
     max_object_bytes: Size = Field(
         default=8388608, description="Bytes of one stored reply; a longer one is not stored."
     )
-    default_ttl_s: SecondsOrZero = Field(
+    default_ttl_s: Lifetime = Field(
         default=0.0, description="Seconds that a reply without explicit freshness is fresh; 0: explicit freshness only."
     )
     heuristic_fraction: Ratio = Field(

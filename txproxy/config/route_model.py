@@ -14,6 +14,7 @@ from txproxy.config.values import (
     CacheKeyPart,
     HostPattern,
     Hsts,
+    Lifetime,
     MatchFields,
     Name,
     Network,
@@ -24,10 +25,9 @@ from txproxy.config.values import (
     Pattern,
     RuleField,
     RuleFields,
-    SecondsOrZero,
     Section,
     SizeOrZero,
-    Statuses,
+    StoredStatuses,
     Token,
     UpstreamHost,
 )
@@ -50,10 +50,10 @@ class HeaderRules(Section):
 class RouteCache(Section):
     """How replies of one route are cached. Size and place of the cache stand in [cache]."""
 
-    default_ttl_s: SecondsOrZero = Field(
+    default_ttl_s: Lifetime = Field(
         default=0.0, description="Seconds that a reply without explicit freshness is fresh; 0: it is not stored."
     )
-    ttl_s: SecondsOrZero = Field(
+    ttl_s: Lifetime = Field(
         default=0.0,
         description="Seconds that a reply is fresh, whatever it says of that itself; 0: what it says. What may not be "
         "stored is not stored for all that.",
@@ -67,7 +67,7 @@ class RouteCache(Section):
         description='Further facts of the request that are part of the cache key: "client", "header:NAME", '
         '"cookie:NAME".',
     )
-    statuses: Array[Statuses] = Field(
+    statuses: Array[StoredStatuses] = Field(
         default=(),
         description='Statuses that may be stored, as "200" or "200-299"; those of RFC 9110 section 15.1 if omitted.',
     )
@@ -76,7 +76,7 @@ class RouteCache(Section):
         description="Regular expressions; a path in which one is found passes the cache by. They are tried on the path "
         "without its query, unescaped where that changes nothing.",
     )
-    negative_ttl_s: SecondsOrZero = Field(
+    negative_ttl_s: Lifetime = Field(
         default=0.0, description="Seconds that errors without explicit freshness are fresh; 0: they are not stored."
     )
     purge_from: Array[Network] = Field(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, TypeVar
+from urllib.parse import quote
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from txproxy.config import address
 from txproxy.config.problems import allowed, shown
 from txproxy.wire.fields import CLAIM_NAMES
+from txproxy.wire.reasons import OF_ONE_REQUEST
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 """RFC 9110 section 5.6.2."""
@@ -251,11 +253,26 @@ def _names_field(text: str) -> bool:
 
 def check_pattern(text: str) -> str:
     """Return a regular expression; raise ValueError if it is none."""
+    if not text.isascii():
+        raise ValueError(f"{shown(text)} never matches: a path has other characters as escapes, {_escaped(text)}")
     try:
         re.compile(text.encode())
     except re.error as error:
         raise ValueError(f"{shown(text)} is no regular expression: {error}") from None
     return text
+
+
+def _escaped(text: str) -> str:
+    """Return the first character of a text that is not ASCII, as it stands in paths."""
+    first = next(character for character in text if not character.isascii())
+    return f"{first} as {quote(first)}"
+
+
+def check_stored_status(text: str) -> str:
+    """Return statuses that may be stored; raise ValueError for one that never is."""
+    if text.isdigit() and int(text) in OF_ONE_REQUEST:
+        raise ValueError(f"{shown(text)} is never stored")
+    return check_statuses(text)
 
 
 def _word_or_reference(text: str, words: tuple[str, ...], what: str) -> str:
@@ -279,6 +296,8 @@ Array = Annotated[tuple[T, ...], BeforeValidator(_tuple_of_list)]
 
 Seconds = Annotated[float, Field(gt=0)]
 SecondsOrZero = Annotated[float, Field(ge=0)]
+Lifetime = Annotated[float, Field(ge=0, le=2**31)]
+"""Seconds for which something is fresh: as many as caches have to understand (RFC 9111 section 1.2.2)."""
 Milliseconds = Annotated[float, Field(gt=0)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 _MOST = 2**31 - 1
@@ -315,6 +334,7 @@ PathPattern = Annotated[str, AfterValidator(check_path_pattern)]
 OptionalPrefix = Annotated[str, _or_empty(check_prefix)]
 Target = Annotated[str, AfterValidator(check_target)]
 Statuses = Annotated[str, AfterValidator(check_statuses)]
+StoredStatuses = Annotated[str, AfterValidator(check_stored_status)]
 Hsts = Annotated[str, _or_empty(check_hsts)]
 Balancer = Annotated[str, AfterValidator(check_balancer)]
 Probe = Annotated[str, AfterValidator(check_probe)]

@@ -14,10 +14,13 @@ from txproxy.cache.engine import CacheEngine, EngineTools
 from txproxy.cache.guard import SafeStore
 from txproxy.cache.memory import MemoryStore
 from txproxy.cache.pressure import Pressure
-from txproxy.cache_assembly import CacheKeeper
+from txproxy.cache_assembly import CacheKeeper, make_cache
+from txproxy.config.model import CacheSettings
+from txproxy.config.problems import ConfigError
 from txproxy.observe.log import Logger
 from txproxy.policy.caching.vary import secondary_key
 from txproxy.test.cache.entries import entry_of
+from txproxy.test.config.helpers import MINIMAL, load
 from txproxy.test.pipeline.cache_case import FRESH, STORABLE, CacheCase
 from txproxy.test.talk import reply
 from txproxy.testing import Dialogue, site
@@ -155,6 +158,26 @@ class KeeperTests(SynchronousTestCase):
         self.keeper_.start()
         self.clock.pump([1.0] * 9)
         self.assertEqual(len(self.memory), 0)
+
+
+class UsersStoreTests(SynchronousTestCase):
+    """What a user's function returns in the place of a store."""
+
+    def test_noStore(self) -> None:
+        """It is named as what it is: a fault of the configuration."""
+
+        def fails(_settings: object) -> object:
+            raise OSError("no such server")
+
+        for make, message in (
+            (fails, "m:f raised OSError: no such server"),
+            (lambda: None, "m:f raised TypeError: "),
+            (lambda settings: settings, "m:f returned a CacheSettings without is_sealed, lookup, variants, put"),
+        ):
+            text = MINIMAL.replace("cluster =", "cache = true\ncluster =")
+            config = load(text).config.model_copy(update={"cache": CacheSettings(store="m:f")})
+            error = self.assertRaises(ConfigError, make_cache, config, {"m:f": make}, Clock(), None)
+            self.assertIn(f"cache.store: {message}", str(error))
 
 
 class DialogueTests(CacheCase):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 from txproxy.wire.fields import Field
@@ -55,3 +56,20 @@ def cookie_finder(name: bytes) -> Callable[[list[Field]], bytes | None]:
         return cookie_of(fields, name)
 
     return find
+
+
+def mentions_of(name: bytes) -> Callable[[list[Field]], int]:
+    """Return what counts how often a request mentions a cookie of one name: at least as often as any server finds one.
+
+    Servers split Cookie at semicolons, and some at white space and commas too; to some a name without an equals sign is
+    a cookie, and case does not matter.
+
+    :param name: of the cookie.
+    """
+    token = rb"!#$%&\'*+.^_`|~0-9A-Za-z-"
+    find = re.compile(rb"(?i)(?<![%b=])%b(?=[=;,\s]|\Z)" % (token, re.escape(name))).findall
+
+    def count(fields: list[Field]) -> int:
+        return sum(len(find(value)) for field, value in fields if len(field) == 6 and field.lower() == b"cookie")
+
+    return count

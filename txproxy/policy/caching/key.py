@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 from txproxy.policy.caching.vary import secondary_key
-from txproxy.wire.cookies import cookies_of
+from txproxy.wire.cookies import cookies_of, mentions_of
 from txproxy.wire.fields import CLAIM_NAMES
 from txproxy.wire.grammar import is_token
 from txproxy.wire.messages import RequestHead
@@ -119,7 +119,8 @@ def _addition_of(text: str) -> Addition:
         return _client
     kind, name = _kind_and_name(text)
     if kind == "cookie":
-        return lambda request, client: _cookie_part(request, name)
+        mentions = mentions_of(name)
+        return lambda request, client: _cookie_part(request, name, mentions(request.fields))
     lower = name.lower()
     if lower in CLAIM_NAMES:
         # The backend sees what the proxy says in them, not what a client does.
@@ -139,9 +140,12 @@ def _client(request: RequestHead, client: bytes) -> bytes:
     return client
 
 
-def _cookie_part(request: RequestHead, name: bytes) -> bytes:
+def _cookie_part(request: RequestHead, name: bytes, mentions: int) -> bytes:
     # All of one name, for servers do not agree which one counts; and Connection may have named all cookies away.
     values = list(cookies_of(request.fields, name))
+    if len(values) != mentions:  # Other servers find another one: whatever they make of the field is in the key.
+        values = [value for field, value in request.fields if field.lower() == b"cookie"]
+        values.append(b"")
     mark = b"!" if request.options and b"cookie" in request.options else b""
     return mark + b"".join([b"%d:%b" % (len(value), value) for value in values])
 
@@ -149,7 +153,8 @@ def _cookie_part(request: RequestHead, name: bytes) -> bytes:
 def bypass_of(names: Iterable[str]) -> Bypass | None:
     """Return what says whether a request passes the cache by: it is neither answered from it nor its reply stored.
 
-    :param names: ``header:NAME`` or ``cookie:NAME``; one that is there, be it empty, is enough.
+    :param names: ``header:NAME`` or ``cookie:NAME``; one that is there, be it empty, is enough. So is a cookie that
+        only some servers would find, for what they send is that one's own.
     :return: None without names.
     :raises ValueError: with the name that is none of these.
     """
@@ -157,11 +162,11 @@ def bypass_of(names: Iterable[str]) -> Bypass | None:
     if not pairs:
         return None
     headers = frozenset(name.lower() for kind, name in pairs if kind == "header")
-    cookies = tuple(name for kind, name in pairs if kind == "cookie")
+    cookies = tuple(mentions_of(name) for kind, name in pairs if kind == "cookie")
 
     def passes_by(request: RequestHead) -> bool:
         if headers and any(name.lower() in headers for name, _ in request.fields):
             return True
-        return any(True for name in cookies for _ in cookies_of(request.fields, name))
+        return any(mentions(request.fields) for mentions in cookies)
 
     return passes_by

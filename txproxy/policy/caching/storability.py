@@ -10,15 +10,13 @@ from txproxy.policy.caching.fields import FieldTable, has_field
 from txproxy.policy.caching.freshness import CacheRules, Freshness
 from txproxy.wire.grammar import split_list
 from txproxy.wire.messages import ReplyHead, RequestHead
+from txproxy.wire.reasons import OF_ONE_REQUEST
 
 UNDERSTOOD = frozenset(
     (*range(200, 206), *range(300, 304), 307, 308, *range(400, 418), 421, 422, 426, *range(500, 506))
 )
 """Statuses whose meaning for caches is implemented (RFC 9110 section 15), for ``must-understand``."""
 
-_NEVER_STORED = frozenset((304, 401, 407, 408, 412, 416, 417, 431))
-"""A 304 only updates what is stored; the others answer to credentials, conditions, ranges or sizes of one request, of
-which a key tells nothing."""
 _PARTIAL = 206
 _SET_COOKIE = b"set-cookie"
 
@@ -78,7 +76,7 @@ def _against_request(request: RequestHead, asked: RequestDirectives) -> bytes:
 def _against_status(status: int, said: ResponseDirectives, rules: CacheRules) -> bytes:
     if status == _PARTIAL:
         return b"partial"  # Ranges are served from whole replies.
-    if status < 200 or status in _NEVER_STORED or (rules.statuses is not None and status not in rules.statuses):
+    if status < 200 or status in OF_ONE_REQUEST or (rules.statuses is not None and status not in rules.statuses):
         return b"status"
     return b"must-understand" if said.must_understand and status not in UNDERSTOOD else b""
 

@@ -92,7 +92,7 @@ class CacheTests(SynchronousTestCase):
         """Each key of a route's cache."""
         keys = (
             'key = ["client", "header:X-Tenant", "cookie:lang"], bypass = ["header:X-Preview", "cookie:session"], '
-            'exclude = [\'^/account/\', \'[.]cgi$\'], statuses = ["200", "300-399"], purge_from = ["10.0.0.0/8", "::1"], '
+            'exclude = [\'^/account/\', \'[.]cgi$\'], statuses = ["200", "200-399"], purge_from = ["10.0.0.0/8", "::1"], '
             "ttl_s = 0.5, default_ttl_s = 1, negative_ttl_s = 2"
         )
         self.assertEqual(self.of_route(keys), [])
@@ -107,7 +107,13 @@ class CacheTests(SynchronousTestCase):
             ('bypass = ["cookie:"]', "is no name"),
             ('exclude = ["("]', "is no regular expression: missing )"),
             ('purge_from = ["nobody"]', "nobody"),
+            ('exclude = ["^/ä/"]', "never matches: a path has other characters as escapes, ä as %C3%A4"),
+            ('statuses = ["200", "206"]', '"206" is never stored'),
+            ('statuses = ["304"]', '"304" is never stored'),
             ("ttl_s = -1", "ttl_s"),
+            ("ttl_s = 1e18", "ttl_s"),
+            ("default_ttl_s = 1e300", "default_ttl_s"),
+            ("negative_ttl_s = 2147483649", "negative_ttl_s"),
         ):
             (error,) = self.of_route(keys)
             self.assertIn(expected, error)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from txproxy.wire.cookies import cookie_finder, cookie_of, cookies_of
+from txproxy.wire.cookies import cookie_finder, cookie_of, cookies_of, mentions_of
 
 # Values of Cookie fields, and what the cookie "at" is in them.
 _CASES: tuple[tuple[tuple[bytes, ...], bytes | None], ...] = (
@@ -60,3 +60,25 @@ class CookieTests(SynchronousTestCase):
         """Whatever a client sends, it is no error; what is found stood there."""
         found = cookie_of([(b"Cookie", value) for value in values], name)
         self.assertTrue(found is None or any(found in value for value in values))
+
+
+class MentionTests(SynchronousTestCase):
+    """What some server may find."""
+
+    def test_table(self) -> None:
+        """Behind anything that some take for an end, in any case, with or without a value; not a part of a word."""
+        for value, expected in (
+            (b"at=1", 1), (b"a=1; at=2", 1), (b"a=1 at=2", 1), (b"a=1\tat=2", 1), (b"a=1,at=2", 1), (b"AT=1", 1),
+            (b"at", 1), (b"at;a=1", 1), (b"at , a=1", 1), (b'a="1; at=2"', 1), (b"at=1; at=2; At=3", 3),
+            (b"bat=1; ata=2; b-at=3; a.at=4", 0), (b"a=at", 0), (b"a=at=1", 0), (b"", 0), (b"at!=1", 0),
+        ):  # fmt: skip
+            self.assertEqual(mentions_of(b"at")([(b"Host", b"at=9"), (b"cookie", value)]), expected, value)
+        self.assertEqual(mentions_of(b"at")([(b"Cookie", b"at=1"), (b"COOKIE", b"at=2"), (b"X-Cook", b"at=2")]), 2)
+        self.assertEqual(mentions_of(b"a.t")([(b"Cookie", b"axt=1; a.t=2")]), 1)
+
+    @given(st.binary(max_size=30), st.sampled_from([b"at=1", b" at=1", b";at=", b"; At=1; at=2", b""]))
+    @settings(max_examples=300, deadline=None)
+    def test_neverLessThanAreFound(self, noise: bytes, more: bytes) -> None:
+        """Whatever RFC 6265 finds is mentioned."""
+        fields = [(b"Cookie", noise + more)]
+        self.assertGreaterEqual(mentions_of(b"at")(fields), len(list(cookies_of(fields, b"at"))))
