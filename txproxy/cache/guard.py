@@ -64,8 +64,9 @@ class SafeStore:
         """See ``Store``; None also if the store fails, or the entry is not what was stored."""
         if self.is_away and not self._comes_back():
             return None
+        lookup = self._lookup
         try:
-            entry = self._lookup(key, request)
+            entry = lookup(key, request)
         except Exception as error:
             return self._failed(error, None)
         if entry is None or not self.is_sealed:

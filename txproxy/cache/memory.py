@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from sys import getsizeof
 
-from txproxy.cache.entry import END_OF_URL, MOST_HITS, Entry, Measure
+from txproxy.cache.entry import END_OF_URL, MOST_HITS, PLAIN, Entry, Measure
 from txproxy.cache.expiry import Expiry
 from txproxy.cache.sorted_keys import SortedKeys
 from txproxy.cache.store import EVERYTHING, Purge, Statistics
@@ -71,7 +71,7 @@ class MemoryStore:
         if found is None:
             return None
         entry: Entry | None
-        if isinstance(found, Entry) and not found.variant.names:
+        if type(found) is Entry and found.variant is PLAIN:
             entry = found
         else:
             entry = chosen(found, request, self._secondary_key)

@@ -56,7 +56,6 @@ class Http1Connection(ReceivingConnection):
         super().__init__(site)
         self._gatherer: HeadGatherer | None = None
         self._head_started_at = 0.0
-        self._busy = False
         self._empty_bytes = 0
         """Of empty lines since the last request."""
 
@@ -201,7 +200,8 @@ class Http1Connection(ReceivingConnection):
         self._busy = True
         try:
             if is_one_head and data[0] != _CR:
-                data = self._start(data, b"", self.site.clock())
+                clock = self.site.clock
+                data = self._start(data, b"", clock())
             while data and not self._closing:
                 if self.exchange is not None or self.is_full:
                     self._hold(data)
@@ -280,7 +280,8 @@ class Http1Connection(ReceivingConnection):
             exchange = Exchange(request_id_of(request) or site.next_id(), request, self, started_at)
             exchange.client_address = site.client_of(self.peer, request)
         else:
-            exchange = Exchange(site.next_id(), request, self, started_at)
+            next_id = site.next_id
+            exchange = Exchange(next_id(), request, self, started_at)
             exchange.client_address = self.peer
         exchange.peer = self.peer
         self.exchange = exchange

@@ -114,6 +114,10 @@ class ReplyingStream:
             self._connection.flush()
             self.awaits_body()
 
+    def send_stored(self, exchange: Exchange, reply: ReplyHead, lines: bytes, body: bytes, now: float) -> bool:
+        """Say that lines of HTTP/1.1 are of no use here; see ``ReplyingConnection``."""
+        return False
+
     def start_reply(self, exchange: Exchange, reply: ReplyHead) -> None:
         """Take the head of a final reply; the connection's own fields are added here."""
         site = self.site

@@ -99,6 +99,7 @@ class LingeringConnection(Protocol):
         return self._queued() if ask is None else int(ask())
 
     def _expect(self, patience_s: float) -> None:
-        self.deadline = self.site.clock() + patience_s
+        clock = self.site.clock  # It is no method: so it is called in half the time.
+        self.deadline = clock() + patience_s
         if self.deadline < self.look_at:
             self.site.deadlines.watch(self)

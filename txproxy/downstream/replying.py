@@ -46,6 +46,8 @@ class ReplyingConnection(LingeringConnection):
         """A head that waits for the first of its content."""
         self._chunked = False
         self._until_close = False
+        self._busy = False
+        """Requests are being read: who does that goes on by itself when an exchange has ended."""
         self._told_to_go_on = False
         """The client was sent an interim reply, so that its body may be waited for."""
 
@@ -136,8 +138,10 @@ class ReplyingConnection(LingeringConnection):
                 b"".join((reply.lines, site.reply_tails[reply.version], exchange.id, lines, body))  # type: ignore[arg-type]
             )
         self.exchange = None
-        site.exchange_ended(exchange)
-        self._exchange_finished(exchange, False)
+        exchange_ended = site.exchange_ended
+        exchange_ended(exchange)
+        if not self._busy:
+            self._exchange_finished(exchange, False)
         return True
 
     def write_reply(self, data: bytes) -> None:

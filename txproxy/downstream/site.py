@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from twisted.internet.address import UNIXAddress
@@ -46,7 +47,8 @@ def peer_address(address: Any) -> str:
     return UNIX_PEER if isinstance(address, UNIXAddress) else str(address.host).partition("%")[0]
 
 
-class ListenerSettings(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ListenerSettings:
     """What the configuration says of one listener."""
 
     name: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from txproxy.exchange import Exchange
@@ -38,7 +39,8 @@ class CachedRoute(NamedTuple):
     """The cluster is chosen for each request."""
 
 
-class Asked(NamedTuple):
+@dataclass(slots=True)
+class Asked:
     """What a request means to the cache."""
 
     route: CachedRoute

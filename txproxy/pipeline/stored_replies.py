@@ -61,12 +61,11 @@ class StoredReplies:
         exchange.cache = b"HIT"
         self._counters.hits += 1
         if is_short and not asked.has_conditions and not self._route.chain.on_reply:
-            send = getattr(exchange.client, "send_stored", None)
-            if send is not None:
-                if exchange.request.method == b"HEAD":  # type: ignore[union-attr]
-                    body = b""
-                if send(exchange, entry.head, self._hit_lines % (age_s, ttl_s), body, self._clock()):
-                    return
+            if exchange.request.method == b"HEAD":  # type: ignore[union-attr]
+                body = b""
+            clock = self._clock
+            if exchange.client.send_stored(exchange, entry.head, self._hit_lines % (age_s, ttl_s), body, clock()):
+                return
         status = hit_status(self._engine.name, ttl_s)
         exchange.added = ((b"Age", b"%d" % age_s), (b"Cache-Status", status), _HIT)
         self._send(exchange, asked, entry)

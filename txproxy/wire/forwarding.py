@@ -7,6 +7,7 @@ is passed on that was not a name, a value, a method or a target in it.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from txproxy.wire.fields import CLAIM_NAMES, IDENTITY_NAMES, UNDERSCORE, Field, is_disguised, write_fields
@@ -50,7 +51,8 @@ LAST_VIA_ENTRIES = 9
 """A request that carries our name so often has gone in a circle: adding the tenth is refused."""
 
 
-class Hop(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Hop:
     """What one client connection adds to each of its requests; made once per connection.
 
     All values are as they are written on the wire.

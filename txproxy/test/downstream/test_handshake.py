@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
@@ -46,7 +47,7 @@ class HandshakeCase(TalkCase):
         self.dialogue = self.proxy()
         plain = self.dialogue.assembled.sites["web"]
         self.tls = FakeTls()
-        settings = plain.settings._replace(name="secure", scheme=b"https")
+        settings = replace(plain.settings, name="secure", scheme=b"https")
         self.site = SecureSite(settings, plain.router, plain.tools, self.tls)  # type: ignore[arg-type]
         self.dialogue.assembled.sites["secure"] = self.site
         self.counts = self.site.tools.counters.tls
@@ -192,7 +193,7 @@ class FailedTests(HandshakeCase):
 
     def test_perAddress(self) -> None:
         """Handshakes count for max_connections_per_ip."""
-        self.site.settings = self.site.settings._replace(max_connections_per_ip=1)
+        self.site.settings = replace(self.site.settings, max_connections_per_ip=1)
         client = self.connects()
         self.assertIsNone(self.site.buildProtocol(client.transport.getPeer()))
         self.loses(client, ConnectionDone())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 
@@ -245,7 +247,7 @@ class AgreedTests(HandshakeCase, Http2Case):
 
     def test_perAddress(self) -> None:
         """It counts for max_connections_per_ip until it ends."""
-        self.site.settings = self.site.settings._replace(max_connections_per_ip=1)
+        self.site.settings = replace(self.site.settings, max_connections_per_ip=1)
         client = self.agrees()
         address = client.peer.transport.getPeer()
         self.assertIsNone(self.site.buildProtocol(address))
