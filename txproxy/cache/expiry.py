@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from heapq import heappop, heappush
-from itertools import islice
 from sys import getsizeof
 
 from txproxy.cache.entry import NEVER, Entry
@@ -66,16 +65,23 @@ class Expiry:
         for bucket in self._buckets.values():
             self._held_bytes += shrink_set(bucket)
 
-    def due(self, now: float, most: int) -> list[Entry]:
-        """Return entries that are of no more use; whoever asks forgets them before it asks again.
+    def take_due(self, now: float, most: int) -> list[Entry]:
+        """Return entries that are of no more use, and forget them.
+
+        What a step costs depends on how many it takes, not on how many were taken before: who iterates over a set
+        from its front passes all places that are empty by now, while ``pop`` goes on where the last one ended.
 
         :param now: seconds since the epoch.
         :param most: how many to return at most.
         """
-        while self._ends and self._ends[0] <= now:
+        taken: list[Entry] = []
+        while self._ends and self._ends[0] <= now and len(taken) < most:
             bucket = self._buckets[self._ends[0]]
-            if bucket:
-                return list(islice(bucket, most))
-            self._held_bytes -= getsizeof(bucket)
-            del self._buckets[heappop(self._ends)]
-        return []
+            while bucket and len(taken) < most:
+                entry = bucket.pop()
+                entry.bucket = None
+                taken.append(entry)
+            if not bucket:
+                self._held_bytes -= getsizeof(bucket)
+                del self._buckets[heappop(self._ends)]
+        return taken

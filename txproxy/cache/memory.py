@@ -181,7 +181,8 @@ class MemoryStore:
     def purging(self, what: Purge) -> Iterator[int]:
         """See ``Store``."""
         matching = self._named(what)
-        while entries := self._tags.tagged(what.value, _STEP) if what.kind == "tag" else list(islice(matching, _STEP)):
+        tag = what.value if what.kind == "tag" else None
+        while entries := list(islice(matching, _STEP)) if tag is None else self._tags.take_tagged(tag, _STEP):
             for entry in entries:
                 self._remove(entry)
             self._purged += len(entries)
@@ -220,7 +221,7 @@ class MemoryStore:
     def expire(self, now: float, most: int = _STEP) -> int:
         """See ``Store``."""
         count = 0
-        while count < most and (entries := self._expiry.due(now, most - count)):
+        while count < most and (entries := self._expiry.take_due(now, most - count)):
             for entry in entries:
                 self._remove(entry)
             count += len(entries)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from sys import getsizeof
 
 from txproxy.cache.entry import Entry
@@ -38,12 +37,11 @@ class TagIndex:
         """Let go of an entry."""
         for tag in entry.tags:
             tagged = self._entries.get(tag)
-            if tagged is None:  # A tag that it names twice.
+            if tagged is None:  # A tag that it names twice, or all of which were taken.
                 continue
             tagged.discard(entry)
             if not tagged:
-                self._held_bytes -= allocated_bytes(tag) + getsizeof(tagged)
-                del self._entries[tag]
+                self._forget(tag, tagged)
 
     def compact(self) -> None:
         """Give back what is taken for entries and tags that are gone; costs as much as there are of them."""
@@ -51,9 +49,21 @@ class TagIndex:
         for tagged in self._entries.values():
             self._held_bytes += shrink_set(tagged)
 
-    def tagged(self, tag: bytes, most: int) -> list[Entry]:
-        """Return entries that have a tag.
+    def take_tagged(self, tag: bytes, most: int) -> list[Entry]:
+        """Return entries that have a tag, and forget that they have it; whoever takes them discards them then.
+
+        ``pop``, for it goes on where the last one ended; see ``Expiry.take_due``.
 
         :param most: how many to return at most.
         """
-        return list(islice(self._entries.get(tag, ()), most))
+        tagged = self._entries.get(tag)
+        if tagged is None:
+            return []
+        taken = [tagged.pop() for _ in range(min(most, len(tagged)))]
+        if not tagged:
+            self._forget(tag, tagged)
+        return taken
+
+    def _forget(self, tag: bytes, tagged: set[Entry]) -> None:
+        self._held_bytes -= allocated_bytes(tag) + getsizeof(tagged)
+        del self._entries[tag]

@@ -9,18 +9,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txproxy.cache.entry import Entry
 from txproxy.cache.expiry import Expiry
-from txproxy.test.cache.entries import ETAG, NOW, entry_of, stale_for
+from txproxy.test.cache.entries import ETAG, NOW, CountedSet, entry_of, stale_for
 
 _URL = b"http://a/"
 
 
 def _taken(expiry: Expiry, now: float, most: int = 10**6) -> list[Entry]:
-    """Return what is due, forgetting it as a store does."""
+    """Return all that is due."""
     taken: list[Entry] = []
-    while entries := expiry.due(now, most):
+    while entries := expiry.take_due(now, most):
         taken += entries
-        for entry in entries:
-            expiry.forget(entry)
     return taken
 
 
@@ -35,9 +33,9 @@ class ExpiryTests(SynchronousTestCase):
                 expiry = Expiry()
                 expiry.plan(entry, start)
                 until = max(start, start + lifetime_s)
-                self.assertEqual(expiry.due(until - 0.001, 9), [], lifetime_s)
+                self.assertEqual(expiry.take_due(until - 0.001, 9), [], lifetime_s)
                 latest = until + max(lifetime_s, 0) / 8 + 1
-                self.assertEqual(expiry.due(latest, 9), [entry], lifetime_s)
+                self.assertEqual(expiry.take_due(latest, 9), [entry], lifetime_s)
 
     def test_whatCanBeValidatedNeverExpires(self) -> None:
         """It is of use until there is no room for it."""
@@ -53,8 +51,8 @@ class ExpiryTests(SynchronousTestCase):
         expiry = Expiry()
         entry = entry_of(_URL, lifetime_s=10, said=stale_for(1000))
         expiry.plan(entry, NOW)
-        self.assertEqual(expiry.due(NOW + 1009, 9), [])
-        self.assertEqual(expiry.due(NOW + 1200, 9), [entry])
+        self.assertEqual(expiry.take_due(NOW + 1009, 9), [])
+        self.assertEqual(expiry.take_due(NOW + 1200, 9), [entry])
 
     def test_inSteps(self) -> None:
         """No more than asked for at a time, over buckets, and nothing twice or never."""
@@ -63,21 +61,45 @@ class ExpiryTests(SynchronousTestCase):
         for entry in entries:
             expiry.plan(entry, NOW)
         seen: list[Entry] = []
-        while found := expiry.due(NOW + 100, 30):
-            self.assertLessEqual(len(found), 30)
-            for entry in found:
-                expiry.forget(entry)
+        while found := expiry.take_due(NOW + 100, 30):
+            self.assertEqual(len(found), min(30, 500 - len(seen)))
             seen += found
         self.assertEqual((len(seen), set(seen)), (500, set(entries)))
         self.assertEqual(expiry.footprint_bytes, getsizeof(expiry._buckets) + getsizeof(expiry._ends))
+
+    def test_manyOfOneMomentCostNoMoreEach(self) -> None:
+        """A step looks at no place that former steps have emptied, though all expire at once."""
+        expiry = Expiry()
+        entries = [entry_of(_URL) for _ in range(3000)]
+        for entry in entries:
+            expiry.plan(entry, NOW)
+        ((end, bucket),) = expiry._buckets.items()
+        counted = expiry._buckets[end] = CountedSet(bucket)
+        for entry in entries:
+            entry.bucket = counted
+        self.assertEqual(set(_taken(expiry, NOW + 100, 100)), set(entries))
+        self.assertLess(counted.steps, 2 * len(entries))
+
+    def test_whatIsTakenIsForgotten(self) -> None:
+        """It can be forgotten once more, and planned anew."""
+        expiry = Expiry()
+        empty_bytes = expiry.footprint_bytes
+        entry = entry_of(_URL, lifetime_s=1)
+        for _ in range(2):
+            expiry.plan(entry, NOW)
+            self.assertEqual(expiry.take_due(NOW + 9, 9), [entry])
+            self.assertIsNone(entry.bucket)
+            expiry.forget(entry)
+            self.assertEqual(expiry.take_due(NOW + 9, 9), [])
+            self.assertLess(expiry.footprint_bytes, empty_bytes + 300)
 
     def test_noneIsAskedFor(self) -> None:
         """Nothing is returned, and nothing lost."""
         expiry = Expiry()
         entry = entry_of(_URL, lifetime_s=1)
         expiry.plan(entry, NOW)
-        self.assertEqual(expiry.due(NOW + 9, 0), [])
-        self.assertEqual(expiry.due(NOW + 9, 1), [entry])
+        self.assertEqual(expiry.take_due(NOW + 9, 0), [])
+        self.assertEqual(expiry.take_due(NOW + 9, 1), [entry])
 
     def test_whatIsForgottenIsNotDue(self) -> None:
         """And leaves nothing behind, however many have come and gone."""

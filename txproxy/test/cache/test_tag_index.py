@@ -6,9 +6,10 @@ from sys import getsizeof
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from txproxy.cache.entry import Entry
 from txproxy.cache.footprint import allocated_bytes
 from txproxy.cache.tag_index import TagIndex
-from txproxy.test.cache.entries import entry_of
+from txproxy.test.cache.entries import CountedSet, entry_of
 
 
 class TagIndexTests(SynchronousTestCase):
@@ -23,25 +24,48 @@ class TagIndexTests(SynchronousTestCase):
         none = entry_of(b"http://a/3")
         for entry in (both, one, none):
             index.add(entry)
-        self.assertEqual(set(index.tagged(b"x", 9)), {both, one})
-        self.assertEqual(index.tagged(b"y", 9), [both])
-        self.assertEqual(index.tagged(b"z", 9), [])
-        self.assertEqual(len(index.tagged(b"x", 1)), 1)
+        self.assertEqual(index.take_tagged(b"z", 9), [])
+        self.assertEqual(index.take_tagged(b"y", 0), [])
+        self.assertEqual(index.take_tagged(b"y", 9), [both])
+        first = index.take_tagged(b"x", 1)
+        self.assertEqual({*first, *index.take_tagged(b"x", 9)}, {both, one})
+        self.assertEqual(len(first), 1)
+        for entry in (both, one, none):
+            index.discard(entry)
+            index.add(entry)
         for entry in (both, none):
             index.discard(entry)
-        self.assertEqual((index.tagged(b"x", 9), index.tagged(b"y", 9)), ([one], []))
+        self.assertEqual((index.take_tagged(b"x", 9), index.take_tagged(b"y", 9)), ([one], []))
         index.discard(one)
-        self.assertEqual(index.tagged(b"x", 9), [])
+        self.assertEqual(index.take_tagged(b"x", 9), [])
         self.assertLess(index.footprint_bytes, empty_bytes + 300)
+
+    def test_manyOfOneTagCostNoMoreEach(self) -> None:
+        """A step looks at no place that former steps have emptied."""
+        index = TagIndex()
+        entries = [entry_of(b"http://a/", tags=(b"x", b"y")) for _ in range(3000)]
+        for entry in entries:
+            index.add(entry)
+        counted = index._entries[b"x"] = CountedSet(index._entries[b"x"])
+        taken: set[Entry] = set()
+        while found := index.take_tagged(b"x", 100):
+            taken.update(found)
+            for entry in found:
+                index.discard(entry)
+        self.assertEqual((taken, index.take_tagged(b"y", 9)), (set(entries), []))
+        self.assertLess(counted.steps, 2 * len(entries))
 
     def test_aTagTwice(self) -> None:
         """It counts once."""
         index = TagIndex()
         entry = entry_of(b"http://a/1", tags=(b"x", b"x"))
-        index.add(entry)
-        self.assertEqual(index.tagged(b"x", 9), [entry])
-        index.discard(entry)
-        self.assertEqual(index.tagged(b"x", 9), [])
+        for expected in ([entry], []):
+            index.add(entry)
+            if not expected:
+                index.discard(entry)
+            self.assertEqual(index.take_tagged(b"x", 9), expected)
+            index.discard(entry)
+            self.assertEqual(index.take_tagged(b"x", 9), [])
 
     def test_theFootprintGrowsAndShrinks(self) -> None:
         """With the entries and with the tags, and by nothing for those without."""
@@ -80,4 +104,4 @@ class TagIndexTests(SynchronousTestCase):
         self.assertEqual(index.footprint_bytes, held())
         self.assertLess(index.footprint_bytes, 3000)
         self.assertGreater(before, 50_000)
-        self.assertEqual(set(index.tagged(b"all", 9)), set(entries[:5]))
+        self.assertEqual(set(index.take_tagged(b"all", 9)), set(entries[:5]))
