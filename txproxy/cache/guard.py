@@ -33,6 +33,15 @@ class Health(NamedTuple):
 _NO_STATISTICS = Statistics(0, 0, 0, 0, 0, 0, 0, 0)
 
 
+def _is_variant(entry: Entry, key: bytes) -> bool:
+    """Return whether it can be told by what an entry varies, whatever the store has made of it."""
+    try:
+        names = entry.variant.names
+        return entry.key == key and type(names) is tuple and all(type(name) is bytes for name in names)
+    except Exception:
+        return False
+
+
 class SafeStore:
     """A store behind which another may fail.
 
@@ -74,12 +83,22 @@ class SafeStore:
         return self._verified(entry, key)
 
     def variants(self, key: bytes) -> tuple[Entry, ...]:
-        """See ``Store``; none if the store fails."""
+        """See ``Store``; none if the store fails.
+
+        Whether an entry is whole is verified when it is found by ``lookup``: on a miss, which asks only by what replies
+        vary, all bodies of a key would be read through.
+        """
         nothing: tuple[Entry, ...] = ()
-        entries = self._ask(lambda: self._store.variants(key), nothing)
+        entries = self._ask(lambda: tuple(self._store.variants(key)), nothing)
         if not self.is_sealed:
             return entries
-        return tuple(entry for entry in entries if self._verified(entry, key) is not None)
+        known = []
+        for entry in entries:
+            if _is_variant(entry, key):
+                known.append(entry)
+            else:
+                self._drop(entry, key)
+        return tuple(known)
 
     def put(self, entry: Entry, now: float) -> bool:
         """See ``Store``; if the store fails, the older entry stays, which is as fresh as it was."""
@@ -99,10 +118,13 @@ class SafeStore:
         except Exception as error:
             # What came back is no entry at all.
             self._log.warn("cache: an entry cannot be read: {error}", error=repr(error))
+        self._drop(entry, key)
+        return None
+
+    def _drop(self, entry: Entry, key: bytes) -> None:
         self.corrupted += 1
         self._log.warn("cache: an entry does not match its checksum and is dropped: {key}", key=repr(key))
         self._ask(lambda: self._store.remove(entry), False)
-        return None
 
     # Many entries.
 

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from txproxy.cache.entry import Entry, Seal
+from txproxy.cache.entry import Entry, Seal, Variant
 from txproxy.cache.guard import MOST_OWED, Health, SafeStore
 from txproxy.cache.memory import MemoryStore
 from txproxy.cache.store import EVERYTHING, Purge, Statistics, Store
@@ -297,16 +297,47 @@ class SealedTests(GuardCase):
             ("head", None),
             ("body", None),
         ):
-            for is_looked_up in (True, False):
-                self.setUp()
-                setattr(self.entry, name, value)
-                if is_looked_up:
-                    self.assertIsNone(self.store.lookup(_KEY, _ANY), name)
-                else:
-                    self.assertEqual(self.store.variants(_KEY), ())
-                self.assertEqual(self.numbers(), (0, 0, 1))
-                self.assertEqual(len(self.inner), 0)
-                self.assertIn("dropped", self.log.lines[-1])
+            self.setUp()
+            setattr(self.entry, name, value)
+            self.assertIsNone(self.store.lookup(_KEY, _ANY), name)
+            self.assertEqual(self.numbers(), (0, 0, 1))
+            self.assertEqual(len(self.inner), 0)
+            self.assertIn("dropped", self.log.lines[-1])
+
+    def test_variantsAreNotReadThrough(self) -> None:
+        """A miss asks only by what replies vary: no body is looked at before it is found."""
+        self.entry.body = b"contenT"
+        self.assertEqual(self.store.variants(_KEY), (self.entry,))
+        self.assertEqual(self.numbers(), (0, 0, 0))
+        self.assertIsNone(self.store.lookup(_KEY, _ANY))
+        self.assertEqual((self.store.variants(_KEY), self.numbers()), ((), (0, 0, 1)))
+
+    def test_variantsThatAreNone(self) -> None:
+        """Each row: what the store gives for variants; what is none is dropped, and the others are told."""
+        names: Any
+        broken = []
+        for names in (None, 7, b"accept", (b"accept", None), ("accept",)):
+            broken.append(entry_of(_URL, variant=Variant(names)))
+        broken.append(entry_of(b"http://b/"))
+        broken.append(Entry.__new__(Entry))
+        whole = entry_of(_URL, variant=Variant((b"accept",), b"x"))
+        given: Any
+        for given, corrupted, failures in (
+            (None, 0, 1),
+            (7, 0, 1),
+            ((), 0, 0),
+            ((whole,), 0, 0),
+            ([whole], 0, 0),
+            ((None, whole), 1, 0),
+            ((whole, b"accept"), 1, 0),
+            *(((whole, each), 1, 0) for each in broken),
+        ):
+            self.setUp()
+            self.inner.variants = lambda key, given=given: given  # type: ignore[method-assign]
+            self.inner.remove = lambda entry: True  # type: ignore[method-assign]
+            expected = (whole,) if isinstance(given, (tuple, list)) and whole in given else ()
+            self.assertEqual(self.store.variants(_KEY), expected, given)
+            self.assertEqual((self.store.corrupted, self.store.failures), (corrupted, failures))
 
     def test_anotherKeysEntryIsNotTaken(self) -> None:
         """A whole entry in the wrong place is wrong, too."""
