@@ -143,7 +143,8 @@ def is_same_representation(stored: ReplyHead, fresh: ReplyHead, total_bytes: int
     """Return whether a reply without a body is about a stored reply, which ``freshened`` may then update.
 
     A 304 (RFC 9111 section 4.3.4) came for conditions that were made from this stored reply alone. So one without any
-    validator is about it too; one with another strong validator never is.
+    validator is about it too; one with another strong validator is not, unless it is that of a stored weak one: nginx
+    with gzip sends ``W/"x"`` with a 200, and ``"x"`` with the 304 to it.
 
     A reply to HEAD (section 4.3.5) must have the same status, the same of each validator that it has, and the same
     length; else the stored one is stale.
@@ -166,7 +167,8 @@ def _is_about(stored: ReplyHead, fresh: ReplyHead) -> bool:
     """Return whether a 304 is about a stored reply, by the validators that it has (RFC 9111 section 4.3.4)."""
     ours, theirs = joined(stored.fields, b"etag"), joined(fresh.fields, b"etag")
     if theirs is not None and ours is not None:
-        return ours in (theirs, theirs.removeprefix(b"W/"))
+        # Of two strong ones this is the strong comparison, else the weak one (RFC 9110 section 8.8.3.2).
+        return ours.removeprefix(b"W/") == theirs.removeprefix(b"W/")
     modified = joined(fresh.fields, b"last-modified")
     if modified is None:
         return theirs is None

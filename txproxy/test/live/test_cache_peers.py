@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,22 +117,37 @@ def test_curl(shop: Shop, tmp_path: Path, scheme: str, version: str) -> None:
     assert shop.origin.count(target) == 1
 
 
-def test_nginx_as_a_backend(tmp_path: Path) -> None:
-    """Files of nginx: stored by max-age, validated by its ETag, replaced once the file has changed, in part from here."""
-    program = needed("nginx")
-    (tmp_path / "file").write_bytes(BODY)
-    tmp_path.chmod(0o755)
-    log = tmp_path / "asked"
-    configuration = f"""
+def _nginx_with(root: Path, log: Path, more: str = "") -> str:
+    """Return a configuration of nginx that serves files as fresh for a minute.
+
+    :param log: where it writes for each request target, status and If-None-Match.
+    """
+    return f"""
         user root; daemon off; master_process off; pid DIRECTORY/pid; error_log DIRECTORY/errors;
         events {{ worker_connections 256; }}
         http {{
             log_format short "$request_uri $status $http_if_none_match"; access_log {log} short;
             client_body_temp_path DIRECTORY/body; proxy_temp_path DIRECTORY/proxy;
             fastcgi_temp_path DIRECTORY/fastcgi; uwsgi_temp_path DIRECTORY/uwsgi; scgi_temp_path DIRECTORY/scgi;
-            server {{ listen 127.0.0.1:PORT; root {tmp_path}; add_header Cache-Control max-age=60; }}
+            {more}
+            server {{ listen 127.0.0.1:PORT; root {root}; add_header Cache-Control max-age=60; }}
         }}
     """
+
+
+def _asked(log: Path, target: str) -> list[tuple[str, str]]:
+    """Return status and If-None-Match of each request for a target."""
+    lines = [line.split(" ") for line in log.read_text().splitlines()]
+    return [(status, condition.replace("\\x22", '"')) for each, status, condition in lines if each == target]
+
+
+def test_nginx_as_a_backend(tmp_path: Path) -> None:
+    """Files of nginx: stored by max-age, validated by its ETag, replaced once the file has changed, in part from here."""
+    program = needed("nginx")
+    (tmp_path / "file").write_bytes(BODY)
+    tmp_path.chmod(0o755)
+    log = tmp_path / "asked"
+    configuration = _nginx_with(tmp_path, log)
     # Behind the real time, in which nginx lives: what it sends is never old.
     with PeerProxy([program, "-c"], configuration) as nginx, MovedClock(-3600) as clock:
         config = config_for(f"127.0.0.1:{nginx.port}", route="cache = true")
@@ -158,9 +174,38 @@ def test_nginx_as_a_backend(tmp_path: Path) -> None:
             assert client.request("/file").value("X-Cache-Status") == "HIT"
             # nginx adds Cache-Control to what it has found only.
             assert [client.request("/missing").value("X-Cache-Status") for _ in range(2)] == ["MISS", "MISS"]
-    asked = [line.split(" ") for line in log.read_text().splitlines() if line.startswith("/file")]
-    assert [status for _, status, _ in asked] == ["200", "304", "304", "304", "200"]
-    assert [condition.replace("\\x22", '"') for *_, condition in asked] == ["-", *[etag] * 4]
+    asked = _asked(log, "/file")
+    assert [status for status, _ in asked] == ["200", "304", "304", "304", "200"]
+    assert [condition for _, condition in asked] == ["-", *[etag] * 4]
+
+
+def test_nginx_with_gzip_as_a_backend(tmp_path: Path) -> None:
+    """It makes the entity tag of what it compresses a weak one, and answers that with 304 and the strong one."""
+    program = needed("nginx")
+    text = b"one line of many\n" * 5000
+    (tmp_path / "file").write_bytes(text)
+    tmp_path.chmod(0o755)
+    log = tmp_path / "asked"
+    # By default nginx compresses nothing for a proxy, which it knows by Via.
+    configuration = _nginx_with(tmp_path, log, "default_type text/html; gzip on; gzip_proxied any; gzip_vary on;")
+    with PeerProxy([program, "-c"], configuration) as nginx, MovedClock(-3600) as clock:
+        with Client(nginx.port) as client:
+            weak = client.request("/file", fields="Accept-Encoding: gzip\r\n").value("ETag") or ""
+            direct = client.request("/file", fields=f"Accept-Encoding: gzip\r\nIf-None-Match: {weak}\r\n")
+            assert (direct.status, direct.value("ETag")) == (304, weak.removeprefix("W/")) and weak.startswith("W/")
+        config = config_for(f"127.0.0.1:{nginx.port}", route="cache = true")
+        with (
+            ProxyProcess(config, module=clock.module, environment=clock.environment) as proxy,
+            Client(proxy.port) as client,
+        ):
+            for words in (["MISS", "HIT"], *[["REVALIDATED", "HIT"]] * 3):
+                for word in words:
+                    reply = client.request("/file", fields="Accept-Encoding: gzip\r\n")
+                    assert (reply.status, reply.value("X-Cache-Status")) == (200, word)
+                    assert (reply.value("Content-Encoding"), reply.value("ETag")) == ("gzip", weak)
+                    assert gzip.decompress(reply.body) == text
+                clock.advance(61)
+    assert _asked(log, "/file")[2:] == [("200", "-"), *[("304", weak)] * 3]
 
 
 def test_a_cache_before_a_cache() -> None:

@@ -106,6 +106,20 @@ class ValidationTests(StaleCase):
             self.assertGets(client, b"MISS", b"newer")
         self.assertStill(dialogue, b"HIT", b"newer")
 
+    def test_aStrongTagForAWeakOne(self) -> None:
+        """As of nginx with gzip: it still holds, asked for by a client or behind its back, and stays weak."""
+        says = head(SWR, b'ETag: "1"', MODIFIED, status=b"HTTP/1.1 304 Not Modified")
+        for after_s, word in ((3, b"STALE"), (61, b"REVALIDATED")):
+            dialogue = self.stale(SWR, b'ETag: W/"1"', MODIFIED, after_s=after_s)
+            client = self.asks(dialogue)
+            backend = self.asked(dialogue, b"If-None-Match", b"If-Modified-Since")
+            self.assertEqual(self.request.get(b"If-None-Match"), b'W/"1"')
+            backend.says(says)
+            self.assertGets(client, word, b"stored")
+            hit = self.assertStill(dialogue, b"HIT", b"stored")
+            self.assertEqual(hit.get(b"ETag"), b'W/"1"')
+            self.assertNotAsked(dialogue)
+
     def test_fieldsThatAreNotStored(self) -> None:
         """What a 304 brings for one client alone is not stored either."""
         dialogue = self.stale(FRESH, ETAG)

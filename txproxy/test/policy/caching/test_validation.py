@@ -106,8 +106,17 @@ _SAME: list[tuple[str, list[Field], list[Field], bool]] = [
     ("another strong tag, the same date", [*_BOTH], [(_E, b'"b"'), (_L, DATE)], False),
     ("the same weak tag", [(_E, b'W/"a"')], [(_E, b'W/"a"')], True),
     ("a weak tag for a strong one", [(_E, b'"a"')], [(_E, b'W/"a"')], True),
-    ("a strong tag for a weak one: no stored reply has it", [(_E, b'W/"a"')], [(_E, b'"a"')], False),
+    ("a strong tag for a weak one: nginx with gzip", [(_E, b'W/"a"')], [(_E, b'"a"')], True),
+    ("the same, and the same date", [(_E, b'W/"a"'), (_L, DATE)], [(_E, b'"a"'), (_L, DATE)], True),
+    ("another strong tag for a weak one", [(_E, b'W/"a"')], [(_E, b'"b"')], False),
+    (
+        "another strong tag for a weak one, the same date",
+        [(_E, b'W/"a"'), (_L, DATE)],
+        [(_E, b'"b"'), (_L, DATE)],
+        False,
+    ),
     ("another weak tag", [(_E, b'"a"')], [(_E, b'W/"b"')], False),
+    ("another weak tag for a weak one", [(_E, b'W/"a"')], [(_E, b'W/"b"')], False),
     ("the same tag, another date", [*_BOTH], [(_E, b'"a"'), (_L, LATER)], True),
     ("the same that is not valid", [(_E, b"a"), (_L, DATE)], [(_E, b"a")], True),
     ("the same date", [(_L, DATE)], [(_L, DATE)], True),
@@ -342,6 +351,8 @@ class FreshenedTests(SynchronousTestCase):
             self.assertEqual(values_in(head.fields, b"ETag"), [b'"a"'])
             self.assertEqual(values_in(head.fields, b"Content-Length"), [b"5"])
 
+        head = freshened(reply_of((_E, b'W/"a"')), reply_of((b"etag", b'"a"'), status=304))
+        self.assertEqual(head.fields, [(_E, b'W/"a"')])
         stored = reply_of((_E, b'"a"'), (b"Content-Length", b"5"))
         for fields in ([(_E, b'"b"')], [(_E, b'W/"a"')], [(b"content-length", b"7")], []):
             check(freshened(stored, reply_of(*fields, status=304)))
