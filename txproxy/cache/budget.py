@@ -9,7 +9,7 @@ class Budget:
     What clients read counts even while it is stored, for it stays in memory when it is evicted; once, however many
     read it. As long as nothing of that is evicted, it cannot be more than a store holds.
 
-    :param max_bytes: of what is fetched, until the last has read it.
+    :param max_bytes: of what is fetched, until the last has read it for whom it was fetched, or others find it stored.
     :param max_read_bytes: of what clients read that was stored before.
     """
 
@@ -33,17 +33,23 @@ class Budget:
         self.left_bytes += count
 
     def may_lend(self, body: bytes) -> bool:
-        """Return whether there is room for one more to read this."""
-        return id(body) in self._loans or len(body) <= self.left_read_bytes
+        """Return whether there is room for one more to read this, which is stored."""
+        loan = self._loans.get(id(body))
+        return (loan is not None and not loan.is_fetched) or len(body) <= self.left_read_bytes
 
     def lend(self, body: bytes, count: int = 1, is_fetched: bool = False) -> Loan:
         """Have so many more read this, even if there is no room; each has to return it.
 
-        :param is_fetched: it was not stored before, and takes of the room for what is fetched.
+        :param is_fetched: it was not stored before, and takes of the room for what is fetched until it is found stored.
         """
         loan = self._loans.get(id(body))
         if loan is None:
             loan = self._loans[id(body)] = Loan(self, body, is_fetched)
+            self._take_for(loan, len(body))
+        elif loan.is_fetched and not is_fetched:
+            # Readers of what is asked for often may follow each other for ever, and fetches must not wait for that.
+            self._take_for(loan, -len(body))
+            loan.is_fetched = False
             self._take_for(loan, len(body))
         loan.count += count
         return loan
@@ -67,7 +73,7 @@ class Loan:
 
     :param budget: that it is a part of.
     :param body: the whole of it.
-    :param is_fetched: it was not stored before.
+    :param is_fetched: it was not stored before, and was not found stored since.
     """
 
     __slots__ = ("_budget", "body", "count", "is_fetched")

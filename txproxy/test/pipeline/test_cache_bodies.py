@@ -259,6 +259,37 @@ class PaceTests(CacheCase):
             client.resets()
         self.assertEqual(budget.left_bytes, 1_000_000)
 
+    def test_whatIsAskedForOftenLeavesRoomForFetches(self) -> None:
+        """Readers of hot replies who overlap take of the room for what is stored; what comes has all of its own."""
+        dialogue = self.cached(shared="max_bytes = 4000000\nmax_object_bytes = 900000")
+        budget = self.cache_of(dialogue).budget
+        readers = []
+        for number in range(2):
+            first = self.asks(dialogue, b"/%d" % number)
+            first.stops_reading(0)
+            backend = self.asked(dialogue)
+            backend.says(head(FRESH, b"Content-Length: 480000"))
+            for _ in range(20):
+                backend.says(bytes(24_000))
+            self.assertEqual((budget.left_bytes, budget.left_read_bytes), (520_000, 4_000_000 - 480_000 * number))
+            for _ in range(3):
+                readers.append(dialogue.client())
+                readers[-1].stops_reading(0)
+                readers[-1].says(get(b"/%d" % number))
+                first.resets()
+                first = readers[-1]
+            self.assertEqual((budget.left_bytes, budget.left_read_bytes), (1_000_000, 3_520_000 - 480_000 * number))
+        client = self.asks(dialogue, b"/new")
+        backend = self.asked(dialogue)
+        backend.says(head(FRESH, b"Content-Length: 800000"))
+        for _ in range(40):
+            backend.says(bytes(20_000))
+        self.assertGets(client, b"MISS", bytes(800_000))
+        self.assertEqual(self.cache_of(dialogue).statistics().store.objects, 3)
+        for reader in readers:
+            reader.resets()
+        self.assertEqual((budget.left_bytes, budget.left_read_bytes), (1_000_000, 4_000_000))
+
     def test_noRoomForHits(self) -> None:
         """Large stored replies that slow clients read take room once each; without it the next one passes by."""
         dialogue = self.cached(shared="max_bytes = 1000000\nmax_object_bytes = 500000")
