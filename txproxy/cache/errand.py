@@ -31,6 +31,8 @@ class Errand(NamedTuple):
     """By which a backend is asked whether it holds."""
     is_shared: bool = True
     """Others may join."""
+    detail: bytes = b""
+    """More of why, for Cache-Status."""
 
     @property
     def url(self) -> bytes:

@@ -36,6 +36,7 @@ _GET = b"GET"
 _FIRST_ERROR = 400
 _FIRST_SERVER_ERROR = 500
 _NOT_MODIFIED = 304
+_LOCK_TIMEOUT = b"lock-timeout"
 _GONE = (404, 410)
 """Errors that are about what is asked for, not about the request or the backend."""
 
@@ -132,16 +133,24 @@ class Fetching:
         return True
 
     def _waited_too_long(self, reader: Reader, fetch: Fetch) -> None:
-        exchange = reader.exchange
+        exchange, errand = reader.exchange, fetch.errand
         exchange.attempt = exchange.server = None
         fetch.left(reader)
-        self._pass_by(exchange, fetch.errand.why, b"lock-timeout")
+        if errand.entry is None or fetch.is_outdated:
+            self._pass_by(exchange, errand.why, _LOCK_TIMEOUT)
+        else:  # It is asked whether what is stored holds, and that may be sent if the backend fails.
+            self._begin_alone(exchange, reader.asked, errand, errand.entry, _LOCK_TIMEOUT)
 
     def _go_alone(self, reader: Reader, fetch: Fetch, entry: Entry | None) -> None:
         """Have an exchange that has waited fetch for itself, and wait for nobody any more."""
-        asked, errand = reader.asked, fetch.errand
-        exchange = fetch.release(reader)
-        self._begin(exchange, self._errand(exchange, asked, errand.why, errand.room, entry, is_shared=False))
+        self._begin_alone(fetch.release(reader), reader.asked, fetch.errand, entry)
+
+    def _begin_alone(
+        self, exchange: Exchange, asked: Asked, errand: Errand, entry: Entry | None, detail: bytes = b""
+    ) -> None:
+        """Begin a fetch for one exchange, which had waited for another."""
+        alone = self._errand(exchange, asked, errand.why, errand.room, entry, is_shared=False)
+        self._begin(exchange, alone._replace(detail=detail))
 
     # What comes.
 
@@ -213,7 +222,7 @@ class Fetching:
             fetch.errand.why,
             is_stored=fetch.is_kept and not fetch.is_outdated,
             is_collapsed=is_collapsed,
-            detail=reason,
+            detail=reason or fetch.errand.detail,
         )
         if is_collapsed and fetch.terms is not None:
             for name in fetch.terms.directives.withheld_fields:  # They are for the first alone.
@@ -267,7 +276,12 @@ class Fetching:
                 self.fetch(fetch.release(reader), reader.asked, Why.VARY_MISS)
                 continue
             outcome = Outcome(
-                errand.why, _NOT_MODIFIED, True, is_stored=is_stored, is_collapsed=self._is_collapsed(reader, fetch)
+                errand.why,
+                _NOT_MODIFIED,
+                from_store=True,
+                is_stored=is_stored,
+                is_collapsed=self._is_collapsed(reader, fetch),
+                detail=errand.detail,
             )
             self._stored.send(fetch.release(reader), reader.asked, fresh, now, outcome)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from txproxy.test.pipeline.cache_case import ETAG, FRESH, NOT_MODIFIED, STORABLE, CacheCase, get
 from txproxy.test.talk import head, reply, request
-from txproxy.testing import Dialogue
+from txproxy.testing import Dialogue, Peer
 
 SWR = b"Cache-Control: max-age=1, stale-while-revalidate=30"
 SIE = b"Cache-Control: max-age=1, stale-if-error=30"
@@ -258,6 +258,89 @@ class ValidationTests(StaleCase):
         self.asked(dialogue, b"If-None-Match").says(reply(b"gone", status=b"404 Not Found"))
         self.assertGets(client, b"EXPIRED", b"gone", 404)
         self.assertEqual(self.cache_of(dialogue).statistics().store.objects, 0)
+
+
+class LockTimeoutTests(StaleCase):
+    """Who has waited too long for the validation of another validates alone."""
+
+    LATE = b"txproxy; fwd=stale; "
+
+    def waiting(self, *fields: bytes, **parts: str) -> tuple[Dialogue, Peer, Peer, Peer]:
+        """Return a dialogue, who has begun a validation, who has waited for it, and what the latter asks."""
+        dialogue = self.stale(*fields, after_s=2, **parts)
+        first, follower = self.asks(dialogue), self.asks(dialogue, b"/", b'If-None-Match: "0"')
+        self.asked(dialogue, b"If-None-Match")
+        self.assertNotAsked(dialogue)
+        dialogue.advance(5.1)
+        alone = self.asked(dialogue, b"If-None-Match")
+        self.assertEqual(self.request.get(b"If-None-Match"), b'"1"')
+        return dialogue, first, follower, alone
+
+    def test_whatComes(self) -> None:
+        """It counts for all, and says why a backend was asked once more."""
+        for says, word, body, detail, then in (
+            (
+                NOT_MODIFIED,
+                b"REVALIDATED",
+                b"stored",
+                b"fwd-status=304; ttl=60; stored; detail=lock-timeout",
+                b"stored",
+            ),
+            (reply(b"newer", FRESH), b"EXPIRED", b"newer", b"stored; detail=lock-timeout", b"newer"),
+            (reply(b"mine", b"Cache-Control: private"), b"EXPIRED", b"mine", b"detail=private", None),
+        ):
+            dialogue, first, follower, alone = self.waiting(b"Cache-Control: max-age=1", ETAG)
+            alone.says(says)
+            got = self.assertGets(follower, word, body)
+            self.assertEqual(got.get(b"Cache-Status"), self.LATE + detail)
+            self.assertEqual(first.gets(), b"")
+            first.finishes()
+            if then is not None:
+                self.assertStill(dialogue, b"HIT", then)
+            self.assertEqual(self.cache_of(dialogue).statistics().store.objects, int(then is not None))
+            self.backends.clear()
+
+    def test_failures(self) -> None:
+        """A backend that hangs, or fails: what is stored is sent to who has waited as to the first."""
+        for is_silent in (True, False):
+            dialogue, first, follower, alone = self.waiting(SIE, ETAG, cluster="timeouts.first_byte_s = 10")
+            if is_silent:
+                for _ in range(6):
+                    dialogue.advance(1)
+                self.assertGets(first, b"STALE", b"stored")
+                for _ in range(6):
+                    dialogue.advance(1)
+            else:
+                alone.says(BUSY)
+            got = self.assertGets(follower, b"STALE", b"stored")
+            self.assertIn(b"detail=stale-if-error", got.get(b"Cache-Status") or b"")
+            first.finishes()
+            self.backends.clear()
+
+    def test_purgedMeanwhile(self) -> None:
+        """What is not stored any more cannot be validated: it is asked for past the cache, as without it."""
+        dialogue = self.stale(FRESH, ETAG)
+        first, follower = self.asks(dialogue), self.asks(dialogue)
+        self.asked(dialogue, b"If-None-Match")
+        self.cache_of(dialogue).clear()
+        dialogue.advance(5.1)
+        self.asked(dialogue).says(reply(b"newer", FRESH))
+        got = self.assertGets(follower, b"EXPIRED", b"newer")
+        self.assertEqual(got.get(b"Cache-Status"), self.LATE + b"detail=lock-timeout")
+        self.assertEqual(first.gets(), b"")
+        first.finishes()
+        self.assertEqual(self.cache_of(dialogue).statistics().store.objects, 0)
+
+    def test_theLastWhoWaits(self) -> None:
+        """A validation that nobody waits for any more is given up."""
+        dialogue = self.stale(FRESH, ETAG)
+        first, follower = self.asks(dialogue), self.asks(dialogue)
+        backend = self.asked(dialogue, b"If-None-Match")
+        first.finishes()
+        dialogue.advance(5.1)
+        self.assertTrue(backend.sees_reset)
+        self.asked(dialogue, b"If-None-Match").says(NOT_MODIFIED)
+        self.assertGets(follower, b"REVALIDATED", b"stored")
 
 
 class WhileRevalidateTests(StaleCase):
