@@ -7,7 +7,7 @@ from typing import Any
 
 from txproxy.cache.budget import Loan
 from txproxy.cache.engine import CacheEngine
-from txproxy.cache.entry import Entry, Terms
+from txproxy.cache.entry import Entry
 from txproxy.cache.errand import Errand
 from txproxy.cache.fetch import Fetch
 from txproxy.cache.reader import Reader
@@ -15,7 +15,7 @@ from txproxy.errors import BadReply, ProxyError
 from txproxy.exchange import Exchange
 from txproxy.pipeline.asked import Asked, CachedRoute
 from txproxy.pipeline.cache_forwards import FetchForward
-from txproxy.pipeline.judging import answers, dated, entry_of, judge_reply
+from txproxy.pipeline.judging import aged, answers, dated, entry_of, is_for_all, judge_reply
 from txproxy.pipeline.stored_replies import StoredReplies, not_modified, record, say
 from txproxy.policy.caching.cache_status import Forward as Why
 from txproxy.policy.caching.cache_status import Outcome
@@ -128,7 +128,7 @@ class Fetching:
         if decide(terms.freshness, terms.directives, asked.directives, now).kind is not Kind.FRESH:
             return False
         reader = fetch.add(exchange, asked)
-        self._give(reader, fetch)
+        self._give(reader, fetch, age_s=terms.freshness.age_s(now))
         reader.flush()
         return True
 
@@ -182,9 +182,9 @@ class Fetching:
     def _share(self, fetch: Fetch) -> None:
         """Give all who wait what is to be stored; those whom it does not answer ask for themselves."""
         assert fetch.variant is not None and fetch.terms is not None
-        is_for_all = _is_for_all(fetch.terms, fetch.received_at)
+        is_shared = is_for_all(fetch.terms, fetch.received_at)
         for reader in _reading(fetch):
-            if not is_for_all and reader.exchange is not fetch.first:
+            if not is_shared and reader.exchange is not fetch.first:
                 self._go_alone(reader, fetch, None)
             elif answers(fetch.variant, reader.exchange.request):  # type: ignore[arg-type]
                 self._give(reader, fetch)
@@ -213,8 +213,12 @@ class Fetching:
         if not fetch.readers:
             fetch.drain()
 
-    def _give(self, reader: Reader, fetch: Fetch, reason: bytes = b"") -> None:
-        """Begin to give a client what comes."""
+    def _give(self, reader: Reader, fetch: Fetch, reason: bytes = b"", age_s: float | None = None) -> None:
+        """Begin to give a client what comes.
+
+        :param reason: why it is not stored.
+        :param age_s: how old it is to one that has asked after the head had come; None for all others.
+        """
         exchange, reply = reader.exchange, fetch.reply
         assert reply is not None
         is_collapsed = self._is_collapsed(reader, fetch)
@@ -227,7 +231,11 @@ class Fetching:
         if is_collapsed and fetch.terms is not None:
             for name in fetch.terms.directives.withheld_fields:  # They are for the first alone.
                 reply = without(reply, name)
-        say(exchange, self._engine, outcome)
+        if age_s is None:
+            say(exchange, self._engine, outcome)
+        else:
+            reply = aged(reply, fetch.received_at)
+            say(exchange, self._engine, outcome, (b"Age", b"%d" % age_s))
         if fetch.is_kept and is_not_modified(exchange.request, reply, fetch.received_at):  # type: ignore[arg-type]
             self._stored.deliver(fetch.release(reader), not_modified(reply), b"")
         elif exchange.route.chain.on_reply:
@@ -265,10 +273,10 @@ class Fetching:
         is_stored = not judgement.reason and engine.put(fetch, fresh, now)
         if judgement.reason and not errand.asked.is_alone:
             engine.store.remove(entry)
-        is_for_all = not judgement.reason and _is_for_all(judgement.terms, now)
+        is_shared = not judgement.reason and is_for_all(judgement.terms, now)
         for reader in _reading(fetch):
             exchange = reader.exchange
-            if not is_for_all and exchange is not fetch.first:
+            if not is_shared and exchange is not fetch.first:
                 # Also if who has caused it has left: its fields may be for that one's eyes only.
                 self._go_alone(reader, fetch, None if judgement.reason else fresh)
                 continue
@@ -358,11 +366,6 @@ class Fetching:
 def _reading(fetch: Fetch) -> Iterator[Reader]:
     """Yield who reads now, the oldest first; while one is served, others may leave."""
     return (reader for reader in tuple(fetch.readers) if reader.is_reading)
-
-
-def _is_for_all(terms: Terms, now: float) -> bool:
-    """Return whether all who wait for a reply may have it, or each of them needs the backend's own word."""
-    return not terms.directives.no_cache and terms.freshness.is_fresh(now)
 
 
 def _request_for(errand: Errand) -> RequestHead:

@@ -10,13 +10,15 @@ from txproxy.cache.fetch import Fetch
 from txproxy.pipeline.asked import CachedRoute
 from txproxy.policy.caching.dates import write_date
 from txproxy.policy.caching.directives import parse_response
-from txproxy.policy.caching.fields import FieldTable
+from txproxy.policy.caching.fields import FieldTable, has_field
 from txproxy.policy.caching.freshness import freshness_of
 from txproxy.policy.caching.storability import judge
 from txproxy.policy.caching.tags import tags_of
 from txproxy.policy.caching.vary import secondary_key, vary_names
+from txproxy.wire.forwarding import without
 from txproxy.wire.messages import ReplyHead, RequestHead
 
+_AGE = b"age"
 _ENDLESS = (b"text/event-stream", b"application/grpc")
 """Beginnings of media types of replies that may never be complete."""
 
@@ -88,6 +90,19 @@ def dated(reply: ReplyHead, received_at: float) -> ReplyHead:
     return reply
 
 
+def aged(reply: ReplyHead, received_at: float) -> ReplyHead:
+    """Return a reply that came some time ago, as what is stored: with a Date, and without the Age that it had then.
+
+    :param received_at: seconds since the epoch.
+    """
+    return dated(without(reply, _AGE) if has_field(reply.fields, _AGE) else reply, received_at)
+
+
 def answers(variant: Variant, request: RequestHead) -> bool:
     """Return whether a reply answers another request too (RFC 9111 section 4.1)."""
     return not variant.names or secondary_key(variant.names, request) == variant.secondary_key
+
+
+def is_for_all(terms: Terms, now: float) -> bool:
+    """Return whether all who wait for a reply may have it, or each of them needs the backend's own word."""
+    return not terms.directives.no_cache and terms.freshness.is_fresh(now)

@@ -60,6 +60,34 @@ class StorableTests(CollapseCase):
         self.assertEqual([whole(client.gets()) for client in clients], [b"de"] * 4)
         self.assertStill(dialogue, b"HIT", b"abcde")
 
+    def test_whoComesAfterTheHead(self) -> None:
+        """What has come is to them as old as if it were stored, and not of today; those who waited get it as it came."""
+        came, made = b"Tue, 14 Nov 2023 22:13:20 GMT", b"Tue, 14 Nov 2023 22:13:15 GMT"
+        for fields, given, late in (
+            ((), ([], [came]), (b"10", came)),
+            ((b"Date: " + came,), ([], [came]), (b"10", came)),
+            ((b"Date: " + made,), ([], [made]), (b"15", made)),
+            ((b"Age: 7", b"Date: " + came), ([b"7"], [came]), (b"17", came)),
+            ((b"Age: 7",), ([b"7"], [came]), (b"17", came)),
+            ((b"Age: 7", b'Cache-Control: private="Date, Age"', b"Date: " + made), None, (b"17", came)),
+        ):
+            dialogue = self.cached()
+            clients = self.many(dialogue, 2)
+            (backend,) = self.only(dialogue)
+            backend.says(head(FRESH, ETAG, *fields, b"Content-Length: 6") + b"sto")
+            dialogue.advance(10)
+            clients += self.many(dialogue, 1) + self.many(dialogue, 1, b"/", b'If-None-Match: "1"')
+            unchanged = self.assertGets(clients.pop(), b"MISS", b"", 304)
+            self.assertEqual((unchanged.all(b"Age"), unchanged.all(b"Date")), ([late[0]], [late[1]]))
+            backend.says(b"red")
+            heads = [self.assertGets(client, b"MISS", b"stored") for client in clients]
+            if given is not None:  # What is for the first alone is tested below.
+                self.assertEqual([(each.all(b"Age"), each.all(b"Date")) for each in heads[:2]], [given] * 2)
+            self.assertEqual((heads[2].all(b"Age"), heads[2].all(b"Date")), ([late[0]], [late[1]]))
+            self.assertEqual(heads[2].get(b"Cache-Status"), b"txproxy; fwd=uri-miss; stored; collapsed")
+            self.assertEqual(self.assertStill(dialogue, b"HIT", b"stored").get(b"Age"), late[0])
+            self.backends.clear()
+
     def test_fieldsForTheFirstAlone(self) -> None:
         """What private or no-cache names goes to who has caused the fetch, and to nobody else."""
         dialogue = self.cached()
