@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from txproxy.cache.budget import Budget
+from txproxy.cache.contest import Contest
 from txproxy.cache.entry import Entry
 from txproxy.cache.errand import Room
 from txproxy.cache.fetch import Fetch
@@ -20,7 +21,6 @@ from txproxy.wire.messages import RequestHead
 PASS_S = 30.0
 """How long requests for what turned out not to be storable do not wait for each other."""
 _MOST_PASSED = 10_000
-_MOST_CONTESTED = 256
 _COUNTED = {
     Word.HIT: "hits",
     Word.MISS: "misses",
@@ -91,27 +91,16 @@ class CacheStatistics(NamedTuple):
 class _UnderWay:
     """What is being fetched of one URL."""
 
-    __slots__ = ("_floor", "_stored", "fetches")
+    __slots__ = ("contest", "fetches")
 
     def __init__(self) -> None:
         self.fetches: dict[Fetch, None] = {}
         """The oldest first."""
-        self._stored: dict[int, int] = {}
-        """Numbers of the fetches that have brought what is stored and older ones can contest, by hashes of that."""
-        self._floor = 0
-        """What was asked for before this may be older than what is stored: it is not known any more."""
+        self.contest = Contest()
 
-    def takes(self, fetch: Fetch, entry: Entry) -> bool:
-        """Return whether what a fetch has brought is newer than what is stored, and take note of it."""
-        stored, number = self._stored, fetch.number
-        what = hash((entry.key, entry.variant))
-        if number < max(self._floor, stored.get(what, 0)):
-            return False
-        if next(iter(self.fetches)) is not fetch:
-            stored[what] = number
-            if len(stored) > _MOST_CONTESTED:
-                self._floor = max(self._floor, stored.pop(next(iter(stored))))
-        return True
+    def is_oldest(self, fetch: Fetch) -> bool:
+        """Return whether no other began before."""
+        return next(iter(self.fetches)) is fetch
 
 
 class CacheEngine:
@@ -208,9 +197,17 @@ class CacheEngine:
         :return: whether it is stored.
         """
         group = self._under_way.get(fetch.errand.url)
-        if fetch.is_outdated or group is None or not group.takes(fetch, entry):
+        if fetch.is_outdated or group is None:
+            return False
+        if not group.contest.takes(fetch.number, entry, group.is_oldest(fetch)):
             return False
         return self.store.put(entry, now)
+
+    def rule_out_older(self, fetch: Fetch) -> None:
+        """Have nothing stored that was asked for earlier than this, which has brought what may not be stored."""
+        group = self._under_way.get(fetch.errand.url)
+        if group is not None and not group.is_oldest(fetch):
+            group.contest.rule_out_older(fetch.number, fetch.errand.room[0])
 
     @property
     def fetches(self) -> list[Fetch]:

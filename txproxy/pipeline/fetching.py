@@ -203,6 +203,7 @@ class Fetching:
         is_telling = reply.status < _FIRST_ERROR or reply.status in _GONE
         if is_telling and not errand.asked.is_alone and reply.status != _NOT_MODIFIED:
             engine.pass_by(errand.room)
+            engine.rule_out_older(fetch)
             if entry is not None:
                 engine.store.remove(entry)
         for reader in _reading(fetch):
@@ -272,6 +273,7 @@ class Fetching:
         fresh = Entry(entry.key, variant, head, entry.body, judgement.terms)
         is_stored = not judgement.reason and engine.put(fetch, fresh, now)
         if judgement.reason and not errand.asked.is_alone:
+            engine.rule_out_older(fetch)
             engine.store.remove(entry)
         is_shared = not judgement.reason and is_for_all(judgement.terms, now)
         for reader in _reading(fetch):
@@ -314,9 +316,11 @@ class Fetching:
 
     def fetched(self, fetch: Fetch, body: bytes) -> None:
         """Store a reply that is complete."""
-        # Trailers would have to be sent each time, and HTTP/1.0 clients cannot be sent them.
-        if not fetch.trailers and self._engine.put(fetch, entry_of(fetch, body), fetch.received_at):
-            self._engine.may_be_stored(fetch.errand.room)
+        engine = self._engine
+        if fetch.trailers:  # They would have to be sent each time, and HTTP/1.0 clients cannot be sent them.
+            engine.rule_out_older(fetch)
+        elif engine.put(fetch, entry_of(fetch, body), fetch.received_at):
+            engine.may_be_stored(fetch.errand.room)
 
     def failed(self, fetch: Fetch, error: ProxyError) -> None:
         """Serve what is stored to those who take it, and have others ask again if it may be the first's own fault."""
@@ -361,6 +365,7 @@ class Fetching:
         self._engine.close(fetch)
         if fetch.size > self._settings.max_object_bytes:
             self._engine.pass_by(fetch.errand.room)
+            self._engine.rule_out_older(fetch)
 
 
 def _reading(fetch: Fetch) -> Iterator[Reader]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from txproxy.cache import engine
+from txproxy.cache import contest, engine
 from txproxy.errors import ConnectFailed
 from txproxy.test.pipeline.cache_case import ETAG, FRESH, NOT_MODIFIED, PRIVATE, STORABLE, CacheCase, chunks, get, whole
 from txproxy.test.talk import NO_ROOM, head, reply, request
@@ -353,11 +353,12 @@ class NotStorableTests(CollapseCase):
         """Whether a reply without a length can be stored is known at its end; then the next share a fetch again."""
         dialogue = self.cached()
         self.store(dialogue, says=PRIVATE)
+        other = self.asks(dialogue)
+        earlier = self.asked(dialogue)
         client = self.asks(dialogue)
         backend = self.asked(dialogue)
         backend.says(head(FRESH, b"Transfer-Encoding: chunked"))
-        other = self.asks(dialogue)
-        self.asked(dialogue).says(PRIVATE)
+        earlier.says(PRIVATE)
         self.assertGets(other, b"MISS", b"private")
         backend.says(chunks(b"stored", last=True))
         self.assertGets(client, b"MISS", b"stored")
@@ -628,9 +629,101 @@ class VaryTests(CollapseCase):
 class ContestTests(CollapseCase):
     """Which of several replies is the newer one."""
 
+    ANEW = b"Cache-Control: no-cache"
+
+    def test_anotherVary(self) -> None:
+        """What was asked for first takes the place of nothing newer, by whatever that varies."""
+        varied = (FRESH, b"Vary: Accept-Language")
+        for of_older, of_newer in (((FRESH,), varied), (varied, (FRESH,)), ((FRESH, b"Vary: X-A"), varied)):
+            dialogue = self.cached()
+            first = self.asks(dialogue, b"/", b"Accept-Language: en")
+            older = self.asked(dialogue)
+            older.says(head(*of_older, b"Content-Length: 5") + b"ol")
+            client = self.asks(dialogue, b"/", b"Accept-Language: de", self.ANEW)
+            self.asked(dialogue).says(reply(b"newer", *of_newer))
+            self.assertGets(client, b"MISS", b"newer")
+            older.says(b"der")
+            self.assertGets(first, b"MISS", b"older")
+            self.assertStill(dialogue, b"HIT", b"newer", b"/", b"Accept-Language: de")
+            self.backends.clear()
+
+    def test_otherVariants(self) -> None:
+        """Variants by the same fields are stored in whatever order they come."""
+        dialogue = self.cached()
+        says, languages = (FRESH, b"Vary: Accept-Language"), (b"en", b"de", b"it")
+        clients = [self.asks(dialogue, b"/", b"Accept-Language: " + each, self.ANEW) for each in languages[:1]]
+        backends = [self.asked(dialogue)]
+        backends[0].says(head(*says, b"Content-Length: 2"))
+        for each in languages[1:]:
+            clients.append(self.asks(dialogue, b"/", b"Accept-Language: " + each, self.ANEW))
+            backends.append(self.asked(dialogue))
+        for backend, language in zip(backends[1:], languages[1:], strict=True):
+            backend.says(reply(language, *says))
+        backends[0].says(b"en")
+        for client, language in zip(clients, languages, strict=True):
+            self.assertGets(client, b"MISS", language)
+            self.assertStill(dialogue, b"HIT", language, b"/", b"Accept-Language: " + language)
+
+    def test_newerThatIsNotStored(self) -> None:
+        """What was asked for before something that may not be stored does not hold any more; an error says nothing."""
+        shared = "max_object_bytes = 100"
+        for *says, status, is_stored in (
+            (reply(b"gone", b"Cache-Control: no-store", status=b"410 Gone"), 410, False),
+            (reply(b"gone", status=b"404 Not Found"), 404, False),
+            (PRIVATE, 200, False),
+            (reply(bytes(101), FRESH), 200, False),
+            (head(FRESH, b"Transfer-Encoding: chunked"), chunks(bytes(101), last=True), 200, False),
+            (head(FRESH, b"Transfer-Encoding: chunked"), b"1\r\nx\r\n0\r\nX-A: b\r\n\r\n", 200, False),
+            (reply(b"busy", status=b"503 Busy"), 503, True),
+            (reply(b"no", b"Cache-Control: no-store", status=b"403 No"), 403, True),
+        ):
+            dialogue = self.cached(shared=shared)
+            first = self.asks(dialogue)
+            older = self.asked(dialogue)
+            older.says(head(FRESH, b"Content-Length: 5") + b"ol")
+            client = self.asks(dialogue, b"/", self.ANEW)
+            backend = self.asked(dialogue)
+            for each in says:
+                backend.says(each)
+            self.assertStatus(client, status)
+            older.says(b"der")
+            self.assertGets(first, b"MISS", b"older")
+            self.assertEqual(self.cache_of(dialogue).statistics().store.objects, int(is_stored), says)
+            self.backends.clear()
+
+    def test_newerValidationThatIsNotStored(self) -> None:
+        """A 304 that forbids to store anything means what was asked for before it too."""
+        dialogue = self.cached()
+        self.store(dialogue, says=reply(b"stored", b"Cache-Control: max-age=1", ETAG))
+        dialogue.advance(2)
+        first = self.asks(dialogue)
+        older = self.asked(dialogue, b"If-None-Match")
+        older.says(head(FRESH, b"Content-Length: 5") + b"ol")
+        client = self.asks(dialogue, b"/", self.ANEW)
+        self.asked(dialogue, b"If-None-Match").says(
+            head(b"Cache-Control: no-store", status=b"HTTP/1.1 304 Not Modified")
+        )
+        self.assertGets(client, b"REVALIDATED", b"stored")
+        older.says(b"der")
+        self.assertGets(first, b"EXPIRED", b"older")
+        self.assertEqual(self.cache_of(dialogue).statistics().store.objects, 0)
+
+    def test_newerWithCredentials(self) -> None:
+        """What somebody with credentials is told says nothing of what others are."""
+        dialogue = self.cached()
+        first = self.asks(dialogue)
+        older = self.asked(dialogue)
+        older.says(head(FRESH, b"Content-Length: 5") + b"ol")
+        client = self.asks(dialogue, b"/", b"Authorization: Basic eA==")
+        self.asked(dialogue).says(PRIVATE)
+        self.assertGets(client, b"MISS", b"private")
+        older.says(b"der")
+        self.assertGets(first, b"MISS", b"older")
+        self.assertStill(dialogue, b"HIT", b"older")
+
     def test_bound(self) -> None:
         """What an older fetch could contest is known of only so many; of all others nothing older is stored."""
-        self.patch(engine, "_MOST_CONTESTED", 3)
+        self.patch(contest, "_MOST_CONTESTED", 3)
         dialogue = self.cached()
         says = (FRESH, b"Vary: X-A")
         slow = [self.asks(dialogue, b"/", b"X-A: 0")]
@@ -641,7 +734,7 @@ class ContestTests(CollapseCase):
             client = self.asks(dialogue, b"/", b"X-A: %d" % number, b"Cache-Control: no-cache")
             self.asked(dialogue).says(reply(b"new", *says))
             self.assertGets(client, b"MISS", b"new")
-        self.assertEqual(len(group._stored), 3)  # noqa: SLF001
+        self.assertEqual(len(group.contest), 1 + 3)
         oldest.says(b"ld")
         self.assertGets(slow[0], b"MISS", b"old")
         self.assertStill(dialogue, b"HIT", b"new", b"/", b"X-A: 0")
@@ -657,7 +750,7 @@ class ContestTests(CollapseCase):
         other = self.asked(dialogue)
         backend.says(b"ld")
         self.assertGets(client, b"MISS", b"old")
-        self.assertEqual(group._stored, {})  # noqa: SLF001
+        self.assertEqual(len(group.contest), 0)
         other.says(reply(b"new", FRESH))
         self.assertGets(later, b"MISS", b"new")
         self.assertStill(dialogue, b"HIT", b"new")
