@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from txproxy.cache.entry import END_OF_URL, Entry
 from txproxy.policy.caching.cache_status import Forward
+from txproxy.policy.caching.validation import without_conditions
 from txproxy.wire.fields import Field
 from txproxy.wire.messages import RequestHead
 
@@ -28,7 +29,7 @@ class Errand(NamedTuple):
     entry: Entry | None = None
     """What is stale, and may turn out to hold still."""
     conditions: list[Field] = []  # noqa: RUF012 - never changed
-    """By which a backend is asked whether it holds."""
+    """By which a backend is asked whether it holds; none where that cannot be asked, or was in vain."""
     is_shared: bool = True
     """Others may join."""
     detail: bytes = b""
@@ -38,3 +39,14 @@ class Errand(NamedTuple):
     def url(self) -> bytes:
         """What is fetched, whatever else its key holds."""
         return self.room[0].partition(END_OF_URL)[0]
+
+    @property
+    def for_backend(self) -> RequestHead:
+        """What a backend is asked: for the whole, and only if it has changed where something is to be validated.
+
+        What is for one client alone is asked as that client does.
+        """
+        request = self.request
+        if self.entry is None and (not self.is_shared or not self.asked.has_conditions):
+            return request
+        return request.with_fields(without_conditions(request.fields) + self.conditions)

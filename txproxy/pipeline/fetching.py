@@ -26,11 +26,10 @@ from txproxy.policy.caching.validation import (
     is_not_modified,
     is_same_representation,
     validators_of,
-    without_conditions,
 )
 from txproxy.policy.caching.vary import secondary_key
 from txproxy.wire.forwarding import without
-from txproxy.wire.messages import ReplyHead, RequestHead
+from txproxy.wire.messages import ReplyHead
 
 _GET = b"GET"
 _FIRST_ERROR = 400
@@ -105,12 +104,13 @@ class Fetching:
         conditions = [] if entry is None else conditional_fields(validators_of(entry.head))
         return Errand(room, asked, request, why, self._engine.wall_clock(), entry, conditions, is_shared)
 
-    def _begin(self, exchange: Exchange, errand: Errand, is_behind: bool = False) -> None:
-        fetch = Fetch(self, errand, _request_for(errand), exchange, is_behind)
+    def _begin(self, exchange: Exchange, errand: Errand, is_behind: bool = False) -> Fetch:
+        fetch = Fetch(self, errand, errand.for_backend, exchange, is_behind)
         if not is_behind:
             fetch.add(exchange, errand.asked)
         self._engine.begin(fetch)
         self._forward.start(fetch.exchange)
+        return fetch
 
     def _joins(self, exchange: Exchange, asked: Asked, fetch: Fetch) -> bool:
         """Have an exchange read what is being fetched already; return whether it can."""
@@ -259,13 +259,12 @@ class Fetching:
         """Take note that what is stored still holds (RFC 9111 section 4.3.4)."""
         engine, errand = self._engine, fetch.errand
         engine.close(fetch)
-        is_about_it = is_same_representation(entry.head, reply, len(entry.body))
-        if fetch.is_outdated or not is_about_it:
-            if not is_about_it:
-                engine.store.remove(entry)
-            # Ask without conditions: the 304 was about something that is not stored, or not any more.
-            for reader in _reading(fetch):
+        if fetch.is_outdated:
+            for reader in _reading(fetch):  # The 304 was about something that is not stored any more.
                 self.fetch(fetch.release(reader), reader.asked, Why.MISS)
+            return
+        if not is_same_representation(entry.head, reply, len(entry.body)):
+            self._ask_without_conditions(fetch, now)
             return
         head = freshened(entry.head, dated(reply, now))
         judgement = judge_reply(self._settings, errand, head, now)
@@ -294,6 +293,16 @@ class Fetching:
                 detail=errand.detail,
             )
             self._stored.send(fetch.release(reader), reader.asked, fresh, now, outcome)
+
+    def _ask_without_conditions(self, fetch: Fetch, now: float) -> None:
+        """Ask for the whole: a 304 was about something that is not stored. What is stored stays until that has come."""
+        errand = fetch.errand._replace(why=Why.MISS, requested_at=now, conditions=[])
+        again = self._begin(fetch.exchange, errand, is_behind=True) if fetch.is_behind else None
+        for reader in _reading(fetch):
+            exchange, asked = fetch.release(reader), reader.asked
+            if again is None or again.has_ended or not self._joins(exchange, asked, again):
+                own = self._errand(exchange, asked, errand.why, errand.room, errand.entry, errand.is_shared)
+                again = self._begin(exchange, own._replace(conditions=[]))
 
     def _send_in_spite(self, fetch: Fetch, entry: Entry, now: float, status: int | None) -> bool:
         """Send what is stored although it is stale, for the backend fails; return whether all are served."""
@@ -371,17 +380,6 @@ class Fetching:
 def _reading(fetch: Fetch) -> Iterator[Reader]:
     """Yield who reads now, the oldest first; while one is served, others may leave."""
     return (reader for reader in tuple(fetch.readers) if reader.is_reading)
-
-
-def _request_for(errand: Errand) -> RequestHead:
-    """Return what a backend is asked: for the whole, and only if it has changed where something is to be validated.
-
-    What is for one client alone is asked as that client does.
-    """
-    request = errand.request
-    if errand.entry is None and (not errand.is_shared or not errand.asked.has_conditions):
-        return request
-    return request.with_fields(without_conditions(request.fields) + errand.conditions)
 
 
 def _waits_no_more(exchange: Exchange) -> None:

@@ -93,19 +93,6 @@ class ValidationTests(StaleCase):
         backend.says(NOT_MODIFIED)
         self.assertGets(client, b"REVALIDATED", b"stored")
 
-    def test_aboutSomethingElse(self) -> None:
-        """A 304 about another representation: it is asked for again without conditions, once for all who wait."""
-        dialogue = self.stale(FRESH, ETAG)
-        clients = [self.asks(dialogue) for _ in range(2)]
-        self.asked(dialogue, b"If-None-Match").says(NOT_MODIFIED.replace(b'"1"', b'"2"'))
-        self.assertEqual(self.cache_of(dialogue).statistics().store.objects, 0)
-        backend = self.asked(dialogue)
-        self.assertNotAsked(dialogue)
-        backend.says(reply(b"newer", FRESH, b'ETag: "2"'))
-        for client in clients:
-            self.assertGets(client, b"MISS", b"newer")
-        self.assertStill(dialogue, b"HIT", b"newer")
-
     def test_aStrongTagForAWeakOne(self) -> None:
         """As of nginx with gzip: it still holds, asked for by a client or behind its back, and stays weak."""
         says = head(SWR, b'ETag: "1"', MODIFIED, status=b"HTTP/1.1 304 Not Modified")
@@ -258,6 +245,141 @@ class ValidationTests(StaleCase):
         self.asked(dialogue, b"If-None-Match").says(reply(b"gone", status=b"404 Not Found"))
         self.assertGets(client, b"EXPIRED", b"gone", 404)
         self.assertEqual(self.cache_of(dialogue).statistics().store.objects, 0)
+
+
+class StrangeTests(StaleCase):
+    """A 304 that is about another representation than the one that is stored."""
+
+    STRANGE = NOT_MODIFIED.replace(b'"1"', b'"2"')
+    NEWER = reply(b"newer", FRESH, b'ETag: "2"')
+
+    def strange(self, *fields: bytes, count: int = 1) -> tuple[Dialogue, list[Peer], Peer]:
+        """Return a dialogue, so many clients that wait, and a backend that is asked without conditions."""
+        dialogue = self.stale(*fields, ETAG, after_s=2)
+        clients = [self.asks(dialogue) for _ in range(count)]
+        self.asked(dialogue, b"If-None-Match").says(self.STRANGE)
+        backend = self.asked(dialogue)
+        self.assertNotAsked(dialogue)
+        self.assertEqual(self.cache_of(dialogue).statistics().store.objects, 1)
+        return dialogue, clients, backend
+
+    def test_replaced(self) -> None:
+        """It is asked for without conditions, once for all who wait and who come then, and takes the old one's place."""
+        dialogue, clients, backend = self.strange(b"Cache-Control: max-age=1", count=2)
+        clients.append(self.asks(dialogue, b"/", b'If-None-Match: "0"'))
+        self.assertNotAsked(dialogue)
+        backend.says(self.NEWER)
+        heads = [self.assertGets(client, b"MISS", b"newer") for client in clients]
+        self.assertEqual(heads[0].get(b"Cache-Status"), b"txproxy; fwd=miss; stored")
+        self.assertEqual({each.get(b"Cache-Status") for each in heads[1:]}, {b"txproxy; fwd=miss; stored; collapsed"})
+        self.assertStill(dialogue, b"HIT", b"newer")
+        self.assertEqual(self.cache_of(dialogue).statistics().store.objects, 1)
+
+    def test_variants(self) -> None:
+        """Those of the same variant wait; others do not."""
+        dialogue = self.cached()
+        says = (b"Cache-Control: max-age=1", b"Vary: Accept-Language")
+        for language in (b"en", b"de"):
+            self.store(dialogue, b"/", reply(language, *says, ETAG), b"Accept-Language: " + language)
+        dialogue.advance(2)
+        clients = [self.asks(dialogue, b"/", b"Accept-Language: en")]
+        self.asked(dialogue, b"If-None-Match").says(self.STRANGE)
+        backend = self.asked(dialogue)
+        clients.append(self.asks(dialogue, b"/", b"Accept-Language: en"))
+        self.assertNotAsked(dialogue)
+        other = self.asks(dialogue, b"/", b"Accept-Language: de")
+        self.asked(dialogue, b"If-None-Match").says(NOT_MODIFIED)
+        self.assertGets(other, b"REVALIDATED", b"de")
+        backend.says(reply(b"hello", *says))
+        for client in clients:
+            self.assertGets(client, b"MISS", b"hello")
+        self.assertEqual(self.cache_of(dialogue).statistics().store.objects, 2)
+
+    def test_alwaysStrange(self) -> None:
+        """A backend that says 304 to a request without conditions: that is passed on, and nobody asks again."""
+        dialogue, clients, backend = self.strange(b"Cache-Control: max-age=1", count=2)
+        backend.says(self.STRANGE)
+        self.assertGets(clients[0], b"MISS", b"", 304)
+        self.asked(dialogue).says(self.STRANGE)
+        self.assertGets(clients[1], b"MISS", b"", 304)
+        self.assertNotAsked(dialogue)
+
+    def test_notStored(self) -> None:
+        """What may not be stored takes the old one out; an error does not, and is covered by it if that is allowed."""
+        for fields, says, word, body, status, count in (
+            ([SIE], reply(b"mine", b"Cache-Control: private"), b"MISS", b"mine", 200, 0),
+            ([SIE], reply(b"gone", status=b"404 Not Found"), b"MISS", b"gone", 404, 0),
+            ([FRESH.replace(b"60", b"1")], BUSY, b"MISS", b"busy", 503, 1),
+            ([SIE], BUSY, b"STALE", b"stored", 200, 1),
+        ):
+            dialogue, clients, backend = self.strange(*fields)
+            backend.says(says)
+            self.assertGets(clients[0], word, body, status)
+            self.assertEqual(self.cache_of(dialogue).statistics().store.objects, count)
+            self.backends.clear()
+
+    def test_withCredentials(self) -> None:
+        """Nobody waits for what somebody with credentials asks again."""
+        dialogue = self.stale(FRESH, ETAG)
+        alone = self.asks(dialogue, b"/", b"Authorization: Basic eA==")
+        self.asked(dialogue, b"If-None-Match").says(self.STRANGE)
+        backend = self.asked(dialogue)
+        self.assertEqual(self.request.all(b"Authorization"), [b"Basic eA=="])
+        other = self.asks(dialogue)
+        self.asked(dialogue, b"If-None-Match").says(NOT_MODIFIED)
+        self.assertGets(other, b"REVALIDATED", b"stored")
+        backend.says(self.NEWER)
+        self.assertGets(alone, b"MISS", b"newer")
+        self.assertStill(dialogue, b"HIT", b"stored")
+
+    def test_behind(self) -> None:
+        """Behind a client's back too: what is stored stays, and is sent, until the other is here."""
+        dialogue = self.stale(SWR, ETAG, after_s=2)
+        self.assertStill(dialogue, b"STALE", b"stored")
+        self.asked(dialogue, b"If-None-Match").says(self.STRANGE)
+        backend = self.asked(dialogue)
+        self.assertStill(dialogue, b"STALE", b"stored")
+        self.assertNotAsked(dialogue)
+        backend.says(self.NEWER)
+        self.assertStill(dialogue, b"HIT", b"newer")
+        self.assertEqual([line["tries"] for line in dialogue.lines], [1, 0, 0, 0])
+
+    def test_behindWithReaders(self) -> None:
+        """Who has joined the one in the background joins the one that follows, which goes on if they leave."""
+        dialogue = self.stale(SWR, ETAG, after_s=30)
+        self.assertStill(dialogue, b"STALE", b"stored")
+        backend = self.asked(dialogue, b"If-None-Match")
+        dialogue.advance(2)
+        clients = [self.asks(dialogue) for _ in range(2)]
+        backend.says(self.STRANGE)
+        backend = self.asked(dialogue)
+        self.assertNotAsked(dialogue)
+        for client in clients:
+            client.finishes()
+        self.assertTrue(backend.is_open)
+        client = self.asks(dialogue)
+        backend.says(self.NEWER)
+        self.assertGets(client, b"MISS", b"newer")
+        self.assertStill(dialogue, b"HIT", b"newer")
+
+    def test_behindAndAlwaysStrange(self) -> None:
+        """It is given up; the next request begins again."""
+        dialogue = self.stale(SWR, ETAG, after_s=2)
+        for _ in range(2):
+            self.assertStill(dialogue, b"STALE", b"stored")
+            for names in ([b"If-None-Match"], []):
+                self.asked(dialogue, *names).says(self.STRANGE)
+            self.assertNotAsked(dialogue)
+            self.assertEqual(self.cache_of(dialogue).fetches, [])
+
+    def test_purgedBehind(self) -> None:
+        """What was purged meanwhile is not asked for again: nobody waits for it."""
+        dialogue = self.stale(SWR, ETAG, after_s=2)
+        self.assertStill(dialogue, b"STALE", b"stored")
+        backend = self.asked(dialogue, b"If-None-Match")
+        self.cache_of(dialogue).clear()
+        backend.says(self.STRANGE)
+        self.assertNotAsked(dialogue)
 
 
 class LockTimeoutTests(StaleCase):
