@@ -2,7 +2,8 @@
 cache by.
 
 A key begins with the normal form of the URL, so that all that is stored of a URL can be found by it, whatever else
-the key holds: no byte of a URL is a space.
+the key holds: no byte of a URL is a space. A URL that is spelled in another way is in the key as it is spelled, too,
+for so the backend gets it.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ def primary_key(
         and of the cluster that it has chosen.
     :param claims: what ``claims.claims_of`` returned.
     """
-    key = url_of(request, scheme) + _space_of(space) + claims
+    url = url_of(request, scheme)
+    key = url + _space_of(space) + _spelling_of(request, scheme, url) + claims
     if not additions:
         return key
     values = [addition(request, client) for addition in additions]
@@ -97,6 +99,20 @@ def primary_key(
 @lru_cache(maxsize=1024)
 def _space_of(space: bytes) -> bytes:
     return b" %d:%b" % (len(space), space)
+
+
+def _spelling_of(request: RequestHead, scheme: bytes, url: bytes) -> bytes:
+    """Return host and path as a backend gets them, or nothing if the URL says the same.
+
+    A backend may redirect an odd spelling to the usual one, or know nothing of it: who asks in the usual way must not
+    get that.
+    """
+    host, target = request.host, request.target
+    if url == b"%b://%b%b" % (scheme, host, target):
+        return b""
+    # No host holds a slash, and all that may follow here begins with a digit.
+    spelled = host + target.partition(b"?")[0]
+    return b" %d:%b" % (len(spelled), spelled)
 
 
 def url_in(key: bytes) -> bytes:

@@ -260,7 +260,7 @@ class RequestTests(RuleCase):
         self.assertStill(dialogue, b"HIT", b"stored", b"/", field)
 
     def test_otherRequests(self) -> None:
-        """Other methods, GET with a body, and absolute or odd targets."""
+        """Other methods, GET with a body, and absolute targets."""
         dialogue = self.cached()
         client = dialogue.client()
         client.says(request(b"GET / HTTP/1.1", body=b"body"))
@@ -274,11 +274,37 @@ class RequestTests(RuleCase):
         self.backends.clear()
         dialogue = self.cached()
         client = dialogue.client()
-        client.says(request(b"GET http://A.example:80/x HTTP/1.1", host=b"a.example:80"))
+        client.says(request(b"GET http://a.example/x HTTP/1.1", host=b"b.example"))
         self.asked(dialogue).says(STORABLE)
         self.assertEqual(self.word(client), b"MISS fwd=uri-miss; stored")
         self.assertTrue(self.is_stored(dialogue, b"/x"))
-        self.assertTrue(self.is_stored(dialogue, b"/%78"))
+
+    def test_spellings(self) -> None:
+        """What a backend says to an odd spelling of path, host or port is not for those who ask in the usual one."""
+        for path, host in (
+            (b"/%78", b"a.example"),
+            (b"/x", b"A.example"),
+            (b"/x", b"a.example:"),
+            (b"/x", b"a.example:80"),
+            (b"/x", b"a.example:080"),
+            (b"http://a.example:80/x", b"a.example"),
+        ):
+            dialogue = self.cached('{ purge_from = ["192.0.2.0/24"] }')
+            asks = request(b"GET %b HTTP/1.1" % path, host=host)
+            for says, word in ((reply(b"odd", FRESH, b"Location: /x", status=b"301 Moved"), b"MISS"), (b"", b"HIT")):
+                client = dialogue.client()
+                client.says(asks)
+                if says:
+                    self.asked(dialogue).says(says)
+                self.assertGets(client, word, b"odd", 301)
+                client.finishes()
+            self.fetch(dialogue, STORABLE, b"/x")
+            self.assertStill(dialogue, b"HIT", b"stored", b"/x")
+            client = dialogue.client()
+            client.says(request(b"PURGE /x HTTP/1.1"))
+            client.gets_head()
+            self.assertEqual(client.gets(), b"2 purged\n", (path, host))
+            self.backends.clear()
 
     def test_hostsAndQueries(self) -> None:
         """Each host, port, scheme and query has its own."""

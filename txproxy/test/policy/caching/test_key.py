@@ -72,6 +72,27 @@ _DISTINCT: list[tuple[tuple[str, ...], list[tuple[str, list[Field], bytes]]]] = 
     ),
 ]
 
+_SPELLINGS: list[list[dict[str, Any]]] = [
+    # Of one URL, each its own; the first is the usual one.
+    [{"target": b"/a"}, {"target": b"/%61"}, {"target": b"/%61", "host": b"Example.com"}],
+    [{"target": b"/%C3"}, {"target": b"/%c3"}],
+    [{"target": b"/a?%62"}, {"target": b"/%61?%62"}],
+    [{"host": b"example.com"}, *({"host": host} for host in (b"Example.com", b"example.com:", b"example.com:80"))],
+    [{"host": b"example.com"}, {"host": b"example.com:080"}, {"target": b"http://example.com:80/a"}],
+    [{"host": b"example.com."}, {"host": b"example.COM."}, {"host": b"example.com.:80"}],
+    [{"host": b"example.com:81"}, {"host": b"example.com:081"}],
+    [{"host": b"[::a]"}, {"host": b"[::A]"}],
+]
+
+_SAME: list[list[dict[str, Any]]] = [
+    # A backend is asked the same: as it is written in the target, or in Host.
+    [{}, {"target": b"http://example.com/a"}, {"target": b"HTTP://example.com/a", "host": b"other"}],
+    [{"host": b"Example.com"}, {"target": b"http://Example.com/a"}],
+    [{"host": b"example.com:80", "target": b"/%61"}, {"target": b"http://example.com:80/%61"}],
+    [{"target": b"/"}, {"target": b"http://example.com"}],
+    [{"target": b"/\xc3"}, {"target": b"/%C3"}],
+]
+
 _BYPASS: list[tuple[str, tuple[str, ...], list[Field], bool]] = [
     ("a field", ("header:X-No-Cache",), [(b"x-no-cache", b"1")], True),
     ("an empty field is there", ("header:x-no-cache",), [(b"X-No-Cache", b"")], True),
@@ -121,6 +142,38 @@ class KeyTests(SynchronousTestCase):
             for one, other in combinations(cases, 2):
                 keys = {primary_key(request_of(*each[1]), b"http", additions, each[2]) for each in (one, other)}
                 self.assertEqual(len(keys), 2, (names, one, other))
+
+    def test_spellings(self) -> None:
+        """What a backend gets in another spelling is stored apart, and found by the same URL."""
+        for each in _SPELLINGS:
+            requests = [request_of(**request) for request in each]
+            self.assertEqual(len({primary_key(request, b"http") for request in requests}), len(each), each)
+            self.assertEqual(len({url_of(request, b"http") for request in requests}), 1, each)
+        for each in _SAME:
+            self.assertEqual(len({primary_key(request_of(**request), b"http") for request in each}), 1, each)
+
+    def test_usualSpelling(self) -> None:
+        """It adds nothing to a key, nor does a path that is left as it is."""
+        for target in (b"/a", b"/a?%61", b"//%61", b"/%61/../b", b"/%61%zz", b"/a%C3"):
+            for host, scheme in ((b"example.com", b"http"), (b"example.com.:80", b"https")):
+                request = request_of(target=target, host=host)
+                self.assertEqual(primary_key(request, scheme), url_of(request, scheme) + b" 0:", target)
+
+    def test_spellingIsNothingElse(self) -> None:
+        """A spelling is never taken for a claim or an addition, whatever these hold."""
+        usual, odd = request_of(), request_of(target=b"/%61")
+        spelled = primary_key(odd, b"http").removeprefix(primary_key(usual, b"http"))
+        self.assertEqual(spelled, b" 15:example.com/%61")
+        additions = additions_of(["client"])
+        for more in (spelled, spelled[1:], spelled[4:]):
+            for claims in (b"", b"%d:%b" % (len(more), more)):
+                keys = {
+                    primary_key(request, b"http", added, more, space, claims)
+                    for request in (usual, odd)
+                    for added in ((), additions)
+                    for space in (b"", more)
+                }
+                self.assertEqual(len(keys), 8, (more, claims))
 
     def test_nothingElse(self) -> None:
         """Fields, cookies and clients that are not added do not matter; nor does what is not known to differ."""
