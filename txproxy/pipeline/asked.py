@@ -12,12 +12,11 @@ from txproxy.policy.caching.directives import NOTHING_ASKED, RequestDirectives, 
 from txproxy.policy.caching.fields import joined
 from txproxy.policy.caching.freshness import CacheRules
 from txproxy.policy.caching.key import Addition, Bypass, primary_key
+from txproxy.policy.caching.overrides import OVERRIDES, disguised_overrides, overridden
 from txproxy.policy.caching.validation import CONDITIONS, asks_origin, has_conditions
 from txproxy.wire.messages import RequestHead
 
-_OVERRIDES = frozenset((b"x-http-method", b"x-http-method-override", b"x-method-override"))
-"""Fields by which a GET asks some backends for another method: what comes is no reply to GET."""
-_TOLD = CONDITIONS | _OVERRIDES | {b"authorization", b"cache-control", b"pragma"}
+_TOLD = CONDITIONS | OVERRIDES | {b"authorization", b"cache-control", b"pragma"}
 """Fields in which a request may say anything to a cache: most have none of them."""
 
 
@@ -37,6 +36,8 @@ class CachedRoute(NamedTuple):
     """Whose PURGE is obeyed: has ``__contains__`` for addresses; None for nobody's."""
     chooses: bool = False
     """The cluster is chosen for each request."""
+    allow_underscores: bool = False
+    """Fields with underscores in their names go to backends."""
 
 
 @dataclass(slots=True)
@@ -83,13 +84,15 @@ def understand(exchange: Exchange, route: CachedRoute) -> Asked:
     )
     fields = request.fields
     told = _TOLD.intersection([name.lower() for name, _ in fields])
+    if route.allow_underscores:
+        told |= disguised_overrides(request)
     asked = Asked(
         route,
         hop.told,
         cluster,
         key,
         parse_request(joined(fields, b"cache-control"), joined(fields, b"pragma")) if told else NOTHING_ASKED,
-        _passes(request, route, told),
+        _passes(request, route, told, hop.trusted),
         bool(told) and has_conditions(request),
         b"range" in told,
         b"authorization" in told or shows_certificate(request, hop),
@@ -99,13 +102,13 @@ def understand(exchange: Exchange, route: CachedRoute) -> Asked:
     return asked
 
 
-def _passes(request: RequestHead, route: CachedRoute, told: frozenset[bytes]) -> bytes:
+def _passes(request: RequestHead, route: CachedRoute, told: frozenset[bytes], trusted: bool) -> bytes:
     if request.target[:1] != b"/":
         return b"target"
     if any(pattern.search(request.path) for pattern in route.exclude):
         return b"excluded"
     if route.bypass is not None and route.bypass(request):
         return b"bypass"
-    if not _OVERRIDES.isdisjoint(told):
-        return b"method-override"
-    return b"conditions" if told and asks_origin(request) else b""
+    if not told:
+        return b""
+    return overridden(told, trusted) or (b"conditions" if asks_origin(request) else b"")

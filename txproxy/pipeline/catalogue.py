@@ -63,6 +63,7 @@ def cached_route(settings: RouteSettings, config: Config) -> CachedRoute:
         tuple(re.compile(pattern.encode()) for pattern in own.exclude),
         TrustedPeers(own.purge_from) if own.purge_from else None,
         bool(settings.choose),
+        settings.allow_underscores,
     )
 
 

@@ -15,13 +15,16 @@ from txproxy.wire.messages import RequestHead
 _IDENTITY_NAMES = tuple(sorted(IDENTITY_NAMES))
 _PLAIN_PAIR = re.compile(rb'[a-z]+=(?:[^\s;,"=]+|"[^\s;,"\\]*")', re.IGNORECASE)
 _NODES = (b"for=", b"by=")
+PLACE_NAMES = frozenset((b"x-forwarded-prefix", b"x-forwarded-server"))
+"""Fields by which proxies tell a backend where it stands in their site; txproxy passes them on as they are."""
 _NO_ONE = (b"", b"NONE")
 """What a proxy says of a client that has shown no certificate."""
 
 
 def claims_of(request: RequestHead, hop: Hop) -> bytes:
-    """Return what belongs to the key of a trusted peer's request: scheme, host, port and certificate of the client, as
-    the backend is told of them. A backend makes links of them, or lets in whom they name.
+    """Return what belongs to the key of a trusted peer's request: scheme, host, port and certificate of the client, and
+    the place of the backend in the peer's site, as the backend is told of them. A backend makes links of them, or lets
+    in whom they name.
 
     It is not empty, so that what others ask for is never found under such a key, whatever they claim.
 
@@ -38,6 +41,8 @@ def claims_of(request: RequestHead, hop: Hop) -> bytes:
         _without_nodes(known.get(b"forwarded", b"")),
     ]
     for name, value in _identity(request, hop):
+        claims += (name.lower(), value)
+    for name, value in _place(request):
         claims += (name.lower(), value)
     return b"".join([b"%d:%b" % (len(claim), claim) for claim in claims])
 
@@ -65,3 +70,14 @@ def _identity(request: RequestHead, hop: Hop) -> tuple[Field, ...]:
         return hop.identity
     known = request.known
     return tuple((name, known[name]) for name in _IDENTITY_NAMES if name in known)
+
+
+def _place(request: RequestHead) -> list[Field]:
+    """Return the fields that tell a backend its place, in their order: of several it may take any."""
+    options = request.options or ()
+    return [
+        (name, value)
+        for name, value in request.fields
+        # A CGI gateway makes one variable of both spellings.
+        if name.lower().replace(b"_", b"-") in PLACE_NAMES and name.lower() not in options
+    ]

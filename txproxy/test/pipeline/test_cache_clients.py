@@ -11,6 +11,13 @@ from txproxy.test.talk import reply, request
 from txproxy.testing import Dialogue, Peer, site
 
 _TRUSTED = '[proxy]\ntrusted_proxies = ["192.0.2.0/24"]'
+_OVERRIDES = [
+    *((name, b"method-override") for name in (b"X-HTTP-Method-Override", b"X-HTTP-Method", b"x-method-override")),
+    *((name, b"url-override") for name in (b"X-Original-URL", b"X-Rewrite-URL", b"X-Original-Host", b"x-host")),
+    *((name, b"url-override") for name in (b"X-HTTP-Host-Override", b"X-Forwarded-Server", b"X-Forwarded-Prefix")),
+    (b"X-Script-Name", b"url-override"),
+]
+"""Names, and what is said of them."""
 _STRANGER = "198.51.100.1"
 _CERTIFICATE = TlsFacts("TLSv1.3", "x", client_subject=b"CN=x", client_fingerprint=b"ab", client_verify=b"SUCCESS")
 _NO_CERTIFICATE = TlsFacts("TLSv1.3", "x", client_verify=b"NONE")
@@ -180,19 +187,54 @@ class ChoiceTests(CacheCase):
 
 
 class OverrideTests(CacheCase):
-    """A GET that asks for another method by a field."""
+    """Fields by which a GET asks some backends for something else."""
+
+    def passes(self, dialogue: Dialogue, field: bytes, address: str = "192.0.2.1") -> bytes:
+        """Check that a request with a field is not answered with what is stored; return why."""
+        client = self.asks(dialogue, b"/", field, address=address)
+        self.asked(dialogue).says(reply(b"another", FRESH))
+        head = self.assertGets(client, b"BYPASS", b"another")
+        client.finishes()
+        return (head.get(b"Cache-Status") or b"").removeprefix(b"txproxy; fwd=bypass; detail=")
 
     def test_passesBy(self) -> None:
         """It is neither answered from the cache nor its reply stored."""
         dialogue = self.cached()
-        names = b"X-HTTP-Method-Override", b"X-HTTP-Method", b"x-method-override"
-        for count, name in enumerate(names):
-            path = b"/%d" % count
-            client = self.asks(dialogue, path, name + b": DELETE")
-            self.asked(dialogue).says(reply(b"deleted", FRESH))
-            head = self.assertGets(client, b"BYPASS", b"deleted")
-            self.assertIn(b"fwd=bypass; detail=method-override", head.get(b"Cache-Status") or b"")
-            self.store(dialogue, path)
-            client = self.asks(dialogue, path, name + b": DELETE")
-            self.asked(dialogue).says(reply(b"deleted", FRESH))
-            self.assertGets(client, b"BYPASS", b"deleted")
+        for name, detail in _OVERRIDES:
+            field = name + b": HEAD"
+            self.assertEqual(self.passes(dialogue, field), detail, name)
+            self.store(dialogue)
+            self.assertEqual(self.passes(dialogue, field), detail, name)
+            self.assertStill(dialogue, b"HIT", b"stored")
+            self.cache_of(dialogue).clear()
+
+    def test_underscores(self) -> None:
+        """Names with underscores do the same where they go to backends."""
+        plain, dialogue = self.cached(), self.cached(route="allow_underscores = true")
+        for name, detail in _OVERRIDES:
+            field = name.replace(b"-", b"_") + b": HEAD"
+            self.assertEqual(self.passes(dialogue, field), detail, name)
+            self.assertEqual(self.passes(dialogue, field.replace(b"_", b"-", 1)), detail, name)
+        self.backends.clear()
+        self.store(plain)
+        for name, _ in _OVERRIDES:
+            self.assertStill(plain, b"HIT", b"stored", b"/", name.replace(b"-", b"_") + b": HEAD")
+
+    def test_trustedPeers(self) -> None:
+        """They do the same, but for where the backend stands in their site, which is in the key."""
+        peer = "10.9.0.1"
+        dialogue = self.cached(route="allow_underscores = true", rest=_TRUSTED.replace("192.0.2.0/24", peer))
+        self.store(dialogue)
+        for name, detail in _OVERRIDES:
+            if name not in (b"X-Forwarded-Prefix", b"X-Forwarded-Server"):
+                self.assertEqual(self.passes(dialogue, name + b": HEAD", peer), detail, name)
+                continue
+            for field in (name + b": /a", name + b": /b", name.replace(b"-", b"_") + b": /a"):
+                for word in (b"MISS", b"HIT"):
+                    client = self.asks(dialogue, b"/", field, address=peer)
+                    if word == b"MISS":
+                        self.asked(dialogue).says(reply(field, FRESH))
+                    self.assertGets(client, word, field)
+                    client.finishes()
+            self.assertEqual(self.passes(dialogue, name + b": /a"), detail)
+        self.assertStill(dialogue, b"HIT", b"stored")

@@ -6,11 +6,11 @@ from itertools import combinations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from txproxy.policy.caching.claims import claims_of, shows_certificate
+from txproxy.policy.caching.claims import PLACE_NAMES, claims_of, shows_certificate
 from txproxy.policy.caching.key import primary_key, url_in
 from txproxy.test.policy.caching.heads import request_of
 from txproxy.wire.fields import CLAIM_NAMES, Field
-from txproxy.wire.forwarding import PLAIN_RULES, Hop, make_hop, request_fields
+from txproxy.wire.forwarding import Hop, RequestRules, make_hop, request_fields
 
 _NONE = ((b"X-Client-Cert-Verify", b"NONE"),)
 _SHOWN = (
@@ -40,6 +40,14 @@ _FIELDS: list[tuple[Field, ...]] = [
     ((b"X-Client-Cert-Verify", b"SUCCESS"),),
     _NONE,
     ((b"X-Forwarded-Host", b"4:http"), (b"X-Forwarded-Proto", b"")),
+    ((b"X-Forwarded-Prefix", b"/a"),),
+    ((b"x-forwarded-prefix", b"/b"),),
+    ((b"X-Forwarded-Server", b"/a"),),
+    ((b"X-Forwarded-Prefix", b"/a"), (b"X-Forwarded-Prefix", b"/b")),
+    ((b"X-Forwarded-Prefix", b"/b"), (b"X-Forwarded-Prefix", b"/a")),
+    ((b"X-Forwarded-Prefix", b"/a, /b"),),
+    ((b"X_Forwarded_Prefix", b"/a"),),
+    ((b"X-Forwarded-Prefix", b"/a"), (b"Connection", b"x-forwarded-prefix")),
 ]
 
 _FORWARDED = [
@@ -64,9 +72,11 @@ def _hop(trusted: bool = True, scheme: bytes = b"http", port: bytes = b"80", ide
 
 def _sent(fields: tuple[Field, ...], hop: Hop) -> list[Field]:
     """Return the claims that a backend is sent."""
-    sent = request_fields(request_of(*fields), None, hop, b"id", PLAIN_RULES)
+    sent = request_fields(request_of(*fields), None, hop, b"id", RequestRules(allow_underscores=True))
     names = CLAIM_NAMES - _OF_NO_MATTER
-    return sorted((name.lower(), value) for name, value in sent if name.lower() in names)
+    claims = sorted((name.lower(), value) for name, value in sent if name.lower() in names)
+    # Of what is passed on as it is, the order may matter.
+    return claims + [(name.lower(), value) for name, value in sent if name.lower().replace(b"_", b"-") in PLACE_NAMES]
 
 
 class ClaimTests(SynchronousTestCase):
