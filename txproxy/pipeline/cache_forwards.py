@@ -57,7 +57,8 @@ class InvalidatingForward(Forward):
 
 
 class ChangingForward(InvalidatingForward):
-    """Forwards requests of a route with a cache that are not answered from it: with other methods, and HEAD.
+    """Forwards requests of a route with a cache that are not answered from it: with other methods, HEAD, and those that
+    pass it by for what they say, as the name of another method.
 
     :param settings: how the route uses the cache.
     """
@@ -75,7 +76,8 @@ class ChangingForward(InvalidatingForward):
     def _compare(self, exchange: Exchange, reply: ReplyHead) -> None:
         """Take out what a reply to HEAD shows to be another one now (RFC 9111 section 4.3.5)."""
         asked, store = understand(exchange, self._settings), self._engine.store
-        if asked.is_alone:  # What somebody with credentials gets says nothing of what others do.
+        # What somebody with credentials gets says nothing of what others do, nor does what may answer something else.
+        if asked.is_alone or asked.passes:
             return
         entry = store.lookup(asked.key, exchange.request)  # type: ignore[arg-type]
         if entry is not None and not is_same_representation(entry.head, reply, len(entry.body)):

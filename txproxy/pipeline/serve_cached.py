@@ -57,7 +57,7 @@ class CachedForward:
             return
         asked = asked_of(exchange, self._settings)
         if asked.passes:
-            self.pass_by(exchange, Why.BYPASS, asked.passes)
+            self.pass_by(exchange, Why.BYPASS, asked.passes, self._changing)
             return
         lookup = self._lookup  # What an instance holds is called in half the time when it is not called as a method.
         entry = lookup(asked.key, request)

@@ -34,6 +34,8 @@ CLAIM_NAMES = IDENTITY_NAMES | frozenset(
     (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-proto", b"x-request-id")
 )
 """Fields by which a proxy tells a backend about its client: what the client itself says in them is not believed."""
+METHOD_OVERRIDES = frozenset((b"x-http-method", b"x-http-method-override", b"x-method-override"))
+"""Fields by which some backends take another method for that of the request."""
 # Gateways make variables of names: those of WSGI and nginx turn hyphens into underscores, that of lighttpd whatever is
 # not a letter or a digit.
 _AS_GATEWAYS = bytes(code if bytes((code,)).isalnum() else 0x2D for code in range(256))
@@ -44,7 +46,7 @@ _KNOWN_NAMES = frozenset(
         b"proxy-authentication-info proxy-authorization proxy-connection referer strict-transport-security te trailer "
         b"transfer-encoding upgrade user-agent via"
     ).split()
-).union(CLAIM_NAMES)
+).union(CLAIM_NAMES, METHOD_OVERRIDES)
 
 _MOST_SPELLINGS = 4096
 _MOST_NAME_BYTES = 64

@@ -7,12 +7,16 @@ import re
 from txproxy.errors import BadRequest
 from txproxy.policy.caching.fields import values_of
 from txproxy.policy.caching.key import origin_of, url_for, url_of, write_origin
+from txproxy.policy.caching.overrides import methods_named
 from txproxy.wire.grammar import split_authority
 from txproxy.wire.messages import ReplyHead, RequestHead
 from txproxy.wire.target import check_target, escape_high_bytes, normal_path
 
 _SAFE_METHODS = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PRI", b"PROPFIND", b"QUERY", b"REPORT", b"SEARCH"))
 """Methods that IANA's registry has as safe: any other may have changed something, also one that nobody knows."""
+
+_SAFE_OVERRIDES = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE"))
+"""What a field may name in place of a method: a backend that knows such fields may take anything else for a change."""
 
 _REFERENCE = re.compile(rb"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(\?[^#]*)?(?:#.*)?", re.DOTALL)
 """RFC 3986 appendix B."""
@@ -29,7 +33,7 @@ def invalidated(request: RequestHead, reply: ReplyHead, scheme: bytes) -> tuple[
     :param scheme: of the request; see ``url_of``.
     :return: as ``key.url_of`` writes them, each once; none after a safe method or an error.
     """
-    if request.method in _SAFE_METHODS or not 200 <= reply.status < 400 or request.target[:1] != b"/":
+    if not _may_change(request) or not 200 <= reply.status < 400 or request.target[:1] != b"/":
         return ()
     urls = {url_of(request, scheme): None}
     for name in (b"location", b"content-location"):
@@ -39,6 +43,13 @@ def invalidated(request: RequestHead, reply: ReplyHead, scheme: bytes) -> tuple[
         if url is not None:
             urls[url] = None
     return tuple(urls)
+
+
+def _may_change(request: RequestHead) -> bool:
+    """Return whether the method is not safe, or a backend may take another for it that is not."""
+    if request.method not in _SAFE_METHODS:
+        return True
+    return any(method.upper() not in _SAFE_OVERRIDES for method in methods_named(request))
 
 
 def _resolved(value: bytes, request: RequestHead, scheme: bytes) -> bytes | None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from txproxy.policy.caching.claims import PLACE_NAMES
-from txproxy.wire.fields import UNDERSCORE
+from txproxy.wire.fields import METHOD_OVERRIDES, UNDERSCORE
 from txproxy.wire.messages import RequestHead
 
-_METHOD_NAMES = frozenset((b"x-http-method", b"x-http-method-override", b"x-method-override"))
 _URL_NAMES = PLACE_NAMES | frozenset(
     (
         b"x-host",
@@ -17,8 +16,9 @@ _URL_NAMES = PLACE_NAMES | frozenset(
         b"x-script-name",
     )
 )
-OVERRIDES = _METHOD_NAMES | _URL_NAMES
+OVERRIDES = METHOD_OVERRIDES | _URL_NAMES
 """Names in lower case."""
+_MARKS = METHOD_OVERRIDES | {UNDERSCORE}
 
 
 def disguised_overrides(request: RequestHead) -> frozenset[bytes]:
@@ -35,7 +35,14 @@ def overridden(told: frozenset[bytes], trusted: bool) -> bytes:
     :param trusted: it comes from a trusted peer, some of whose fields are in the key.
     :return: nothing if it does not.
     """
-    if not _METHOD_NAMES.isdisjoint(told):
+    if not METHOD_OVERRIDES.isdisjoint(told):
         return b"method-override"
     names = _URL_NAMES - PLACE_NAMES if trusted else _URL_NAMES
     return b"" if names.isdisjoint(told) else b"url-override"
+
+
+def methods_named(request: RequestHead) -> list[bytes]:
+    """Return the methods that some backends take for that of a request, as they are written."""
+    if _MARKS.isdisjoint(request.known):
+        return []
+    return [value for name, value in request.fields if name.lower().replace(b"_", b"-") in METHOD_OVERRIDES]

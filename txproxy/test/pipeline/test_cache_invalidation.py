@@ -91,6 +91,47 @@ class UnsafeTests(ChangeCase):
         self.assertStored(dialogue)
 
 
+class OverrideTests(ChangeCase):
+    """Fields that name an unsafe method in a GET or HEAD."""
+
+    def asks_for(self, dialogue: Dialogue, method: bytes, *fields: bytes, status: bytes = b"200 OK") -> None:
+        """Have a backend answer a request that has an override."""
+        client = dialogue.client()
+        client.says(request(method + b" /a HTTP/1.1", *fields))
+        length = b"Content-Length: 0" if method == b"GET" else b"Content-Length: 99"
+        self.asked(dialogue, line=method).says(head(length, status=b"HTTP/1.1 " + status))
+        self.assertIn(status, client.gets_head().line)
+        client.finishes()
+
+    def test_routesWithCache(self) -> None:
+        """What is stored goes where that may have changed it, also where the request passes the cache by anyhow."""
+        dialogue = self.cached('{ bypass = ["cookie:session"] }')
+        override, session = b"X-HTTP-Method-Override: ", b"Cookie: session=1"
+        for method in (b"GET", b"HEAD"):
+            for fields, status, is_gone in (
+                ([override + b"DELETE"], b"200 OK", True),
+                ([override + b"delete"], b"302 Found", True),
+                ([override + b"DELETE", session], b"204 Done", True),
+                ([override + b"DELETE"], b"404 No", False),
+                ([override + b"GET"], b"200 OK", False),
+                ([session], b"200 OK", False),
+            ):
+                self.store(dialogue, b"/a")
+                self.asks_for(dialogue, method, *fields, status=status)
+                self.assertStored(dialogue, *[b"/a"] * (not is_gone))
+                self.cache_of(dialogue).clear()
+
+    def test_routesWithoutCache(self) -> None:
+        """The same by a route that has no cache."""
+        dialogue = self.cached(rest='[[route]]\nname = "b"\nheaders = { x-b = "1" }\ncluster = "app"\n')
+        for method in (b"GET", b"HEAD"):
+            for value, is_gone in ((b"PUT", True), (b"HEAD", False)):
+                self.store(dialogue, b"/a")
+                self.asks_for(dialogue, method, b"X-B: 1", b"X-Method-Override: " + value)
+                self.assertStored(dialogue, *[b"/a"] * (not is_gone))
+                self.cache_of(dialogue).clear()
+
+
 class UnderWayTests(ChangeCase):
     """Changes while something is being fetched: what was asked for before is not stored after."""
 

@@ -164,6 +164,7 @@ class KindTests(SynchronousTestCase):
             (b"Hos", b""),
             (b"x-CLIENT-cert-verify", b"x-client-cert-verify"),
             (b"Strict-transport-security", b"strict-transport-security"),
+            (b"X-HTTP-Method-Override", b"x-http-method-override"),
         ):
             self.assertEqual(kind_of(name), kind, name)
             self.assertEqual(kind_of(name), kind, name)

@@ -76,6 +76,23 @@ _LOCATIONS: list[tuple[str, bytes, bytes | None]] = [
 ]
 
 
+_OVERRIDES = [
+    ((b"X-HTTP-Method-Override", b"DELETE"), True),
+    ((b"x-http-method", b"patch"), True),
+    ((b"X-METHOD-OVERRIDE", b"PROPFIND"), True),
+    ((b"X-Method-Override", b"GET, DELETE"), True),
+    ((b"X-Method-Override", b""), True),
+    ((b"X_HTTP_Method-Override", b"DELETE"), True),
+    ((b"X-HTTP-Method-Override", b"GET"), False),
+    ((b"X-HTTP-Method-Override", b"head"), False),
+    ((b"X-HTTP-Method", b"OPTIONS"), False),
+    ((b"X-Method-Override", b"Trace"), False),
+    ((b"X_Method_Override", b"get"), False),
+    ((b"X-Method", b"DELETE"), False),
+    ((b"X_Method", b"DELETE"), False),
+]
+
+
 class InvalidatedTests(SynchronousTestCase):
     """After an exchange."""
 
@@ -91,6 +108,15 @@ class InvalidatedTests(SynchronousTestCase):
             urls = invalidated(request, reply_of(*fields, status=status), b"http")
             both = (_HERE, b"http://example.com/x", b"http://example.com/y")
             self.assertEqual(urls, both if expected else (), (method, status))
+
+    def test_overrides(self) -> None:
+        """A field may name an unsafe method to backends that know it; they do not ask for the case of letters."""
+        for field, expected in _OVERRIDES:
+            for method in (b"GET", b"HEAD", b"OPTIONS"):
+                request = request_of(field, method=method)
+                urls = (b"http://example.com/a",) if expected else ()
+                self.assertEqual(invalidated(request, reply_of(), b"http"), urls, (field, method))
+                self.assertEqual(invalidated(request, reply_of(status=404), b"http"), (), (field, method))
 
     def test_locations(self) -> None:
         """Location and Content-Location are followed within the origin."""
