@@ -16,7 +16,7 @@ from txproxy.exchange import Exchange
 from txproxy.pipeline.asked import Asked, CachedRoute
 from txproxy.pipeline.cache_forwards import FetchForward
 from txproxy.pipeline.judging import aged, answers, dated, entry_of, is_for_all, judge_reply
-from txproxy.pipeline.stored_replies import StoredReplies, not_modified, record, say
+from txproxy.pipeline.stored_replies import StoredReplies, not_modified, record, say, without_content
 from txproxy.policy.caching.cache_status import Forward as Why
 from txproxy.policy.caching.cache_status import Outcome
 from txproxy.policy.caching.reuse import Kind, decide, may_send_on_error
@@ -98,7 +98,7 @@ class Fetching:
     ) -> Errand:
         request = exchange.request
         assert request is not None
-        if request.method != _GET:  # It is answered with what is stale; what is asked for behind it is the whole.
+        if request.method != _GET:  # HEAD is answered from what is stored, or is coming to be: that is the whole.
             request = request.with_fields(request.fields)
             request.method = _GET
         conditions = [] if entry is None else conditional_fields(validators_of(entry.head))
@@ -239,6 +239,8 @@ class Fetching:
             say(exchange, self._engine, outcome, (b"Age", b"%d" % age_s))
         if fetch.is_kept and is_not_modified(exchange.request, reply, fetch.received_at):  # type: ignore[arg-type]
             self._stored.deliver(fetch.release(reader), not_modified(reply), b"")
+        elif exchange.request.method != _GET:  # type: ignore[union-attr]
+            self._stored.deliver(fetch.release(reader), without_content(reply), b"")
         elif exchange.route.chain.on_reply:
             self._stored.pass_stages(reader, reply)
         else:

@@ -18,7 +18,7 @@ from txproxy.policy.caching.cache_status import Forward as Why
 from txproxy.policy.caching.cache_status import Outcome
 from txproxy.policy.caching.directives import NOTHING_ASKED
 from txproxy.policy.caching.key import url_of
-from txproxy.policy.caching.reuse import Kind, decide
+from txproxy.policy.caching.reuse import Kind, decide, may_send_on_error
 
 _WHY = {
     b"request-no-cache": Why.REQUEST,
@@ -106,10 +106,17 @@ class CachedForward:
                 self._fetching.validate_behind(exchange, asked, entry)
             self._stored.send(exchange, asked, entry, now, Outcome(from_store=True, is_stale=True, detail=reason))
             return
-        why = _WHY.get(reason, Why.STALE)
-        if exchange.request.method == b"HEAD":  # type: ignore[union-attr]
+        self._validate(exchange, asked, entry, now, _WHY.get(reason, Why.STALE))
+
+    def _validate(self, exchange: Exchange, asked: Asked, entry: Entry, now: float, why: Why) -> None:
+        """Ask a backend for what is stored, which it may say to hold still."""
+        no_store = asked.directives.no_store
+        if not no_store and may_send_on_error(entry.freshness, entry.directives, asked.directives, now):
+            # Only what is fetched can be answered with what is stored where that fails: also HEAD, and any range.
+            self._fetching.fetch(exchange, asked, why, (entry,), entry)
+        elif exchange.request.method == b"HEAD":  # type: ignore[union-attr]
             self.pass_by(exchange, why, b"head", self._changing)
-        elif asked.directives.no_store:
+        elif no_store:
             self.pass_by(exchange, why, b"request-no-store")
         elif asked.is_ranged and not entry.has_validator:
             self.pass_by(exchange, why, b"range")

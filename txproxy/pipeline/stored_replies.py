@@ -28,6 +28,13 @@ def not_modified(reply: ReplyHead) -> ReplyHead:
     return head
 
 
+def without_content(reply: ReplyHead) -> ReplyHead:
+    """Return the head of a reply to GET as one to HEAD: it says the same, and nothing follows."""
+    head = reply.copy()
+    head.content_length = 0
+    return head
+
+
 class StoredReplies:
     """Sends what is stored to clients of one route.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from txproxy.test.pipeline.cache_case import ETAG, FRESH, NOT_MODIFIED, STORABLE, CacheCase, get
+from txproxy.test.pipeline.cache_case import ETAG, FRESH, NOT_MODIFIED, STORABLE, CacheCase, chunks, get
 from txproxy.test.talk import head, reply, request
 from txproxy.testing import Dialogue, Peer
 
@@ -61,8 +61,8 @@ class ValidationTests(StaleCase):
         self.assertGets(client, b"EXPIRED", b"stored")
 
     def test_rangeWithoutValidator(self) -> None:
-        """A range of what is stale and cannot be validated goes to the backend as it is, and nothing is taken out."""
-        dialogue = self.stale(SIE, after_s=2)
+        """A range of what is stale and of no more use goes to the backend as it is, and nothing is taken out."""
+        dialogue = self.stale(FRESH)
         client = self.asks(dialogue, b"/", b"Range: bytes=0-0")
         self.asked(dialogue, b"Range").says(reply(b"s", b"Content-Range: bytes 0-0/6", status=b"206 Partial Content"))
         self.assertGets(client, b"EXPIRED", b"s", 206)
@@ -660,6 +660,62 @@ class IfErrorTests(StaleCase):
             self.asked(dialogue).says(reply(b"no", status=b"%d No" % status))
             self.assertGets(client, b"EXPIRED", b"no", status)
             self.backends.clear()
+
+    def test_headsAndRanges(self) -> None:
+        """HEAD, and a range of what has no validator, are answered with what is stored, too."""
+        cases: list[tuple[bytes, bytes, bytes, int, bytes]] = [
+            # The request, a field of what is stored, and the status and the content that the client gets.
+            (b"HEAD / HTTP/1.1", b"X: x", b"X: x", 200, b""),
+            (b"HEAD / HTTP/1.1", b"Range: bytes=1-2", ETAG, 200, b""),
+            (b"HEAD / HTTP/1.1", b'If-None-Match: "1"', ETAG, 304, b""),
+            (b"GET / HTTP/1.1", b"Range: bytes=1-2", b"X: x", 206, b"to"),
+            (b"GET / HTTP/1.1", b"Range: bytes=1-2", ETAG, 206, b"to"),
+            (b"GET / HTTP/1.1", b"Range: bytes=9-", b"X: x", 416, b""),
+        ]
+        for line, field, stored, status, content in cases:
+            dialogue = self.stale(SIE, stored, after_s=2)
+            names = [b"If-None-Match"] * (stored == ETAG)
+            for says in (BUSY, b"What?\r\n\r\n"):
+                client = dialogue.client()
+                client.says(request(line, field))
+                self.asked(dialogue, *names, line=b"GET / ").says(says)
+                got = self.assertGets(client, b"STALE", content, status)
+                self.assertIn(b"fwd=stale", got.get(b"Cache-Status") or b"")
+                client.finishes()
+            self.backends.clear()
+
+    def test_headOfWhatComes(self) -> None:
+        """HEAD gets the head of what comes in its place, however that is framed, and the connection goes on."""
+        chunked = head(FRESH, b"Transfer-Encoding: chunked") + chunks(b"newer", last=True)
+        for says, status, is_stored in (
+            (reply(b"newer", FRESH), 200, True),
+            (chunked, 200, True),
+            (chunked.replace(b"max-age=60", b"private"), 200, False),
+            (reply(b"no", status=b"404 No"), 404, False),
+            (NOT_MODIFIED, 200, True),
+        ):
+            dialogue = self.stale(SIE, ETAG, after_s=2)
+            client = dialogue.client()
+            client.says(request(b"HEAD / HTTP/1.1"))
+            backend = self.asked(dialogue, b"If-None-Match", line=b"GET / ")
+            follower = self.asks(dialogue)
+            self.assertNotAsked(dialogue)
+            backend.says(says)
+            self.assertEqual(client.gets_head().line.split(b" ")[1], b"%d" % status, says)
+            self.assertEqual(client.gets(), b"", says)
+            if not is_stored:
+                self.asked(dialogue).says(STORABLE)
+            self.assertTrue(follower.gets())
+            client.says(get())
+            self.assertIn(b"X-Cache-Status: HIT", client.gets())
+            self.backends.clear()
+
+    def test_rangeOfWhatComes(self) -> None:
+        """A client that wants a range gets the whole of what comes in the place of what has no validator."""
+        dialogue = self.stale(SIE, after_s=2)
+        client = self.asks(dialogue, b"/", b"Range: bytes=1-2")
+        self.asked(dialogue).says(reply(b"newer", FRESH))
+        self.assertGets(client, b"EXPIRED", b"newer")
 
     def test_maxStale(self) -> None:
         """A client that takes what is stale is given it, and nobody is asked."""
