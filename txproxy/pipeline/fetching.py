@@ -304,7 +304,7 @@ class Fetching:
             exchange, asked = fetch.release(reader), reader.asked
             if again is None or again.has_ended or not self._joins(exchange, asked, again):
                 own = self._errand(exchange, asked, errand.why, errand.room, errand.entry, errand.is_shared)
-                again = self._begin(exchange, own._replace(conditions=[]))
+                again = self._begin(exchange, own._replace(conditions=[], detail=errand.detail))
 
     def _send_in_spite(self, fetch: Fetch, entry: Entry, now: float, status: int | None) -> bool:
         """Send what is stored although it is stale, for the backend fails; return whether all are served."""

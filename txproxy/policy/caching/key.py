@@ -108,7 +108,7 @@ def _spelling_of(request: RequestHead, scheme: bytes, url: bytes) -> bytes:
     get that.
     """
     host, target = request.host, request.target
-    if url == b"%b://%b%b" % (scheme, host, target):
+    if url == scheme + b"://" + host + target:
         return b""
     # No host holds a slash, and all that may follow here begins with a digit.
     spelled = host + target.partition(b"?")[0]

@@ -35,6 +35,23 @@ class Http2Tests(CacheCase, Http2Case):
         stream = client.asks(b"HEAD")
         self.assertReply(stream, 200, b"")
 
+    def test_headOfWhatComes(self) -> None:
+        """HEAD for what is stale: the backend is asked for the whole, and the stream ends with its head."""
+        dialogue = self.cached()
+        self.store(dialogue, says=reply(b"stored", b"Cache-Control: max-age=1, stale-if-error=30"))
+        dialogue.advance(2)
+        client = self.h2(dialogue)
+        for says, status, word in (
+            (reply(b"busy", status=b"503 Service Unavailable"), 200, b"STALE"),
+            (head(FRESH, b"Transfer-Encoding: chunked") + chunks(b"newer", last=True), 200, b"EXPIRED"),
+        ):
+            stream = client.asks(b"HEAD")
+            self.asked(dialogue, line=b"GET / ").says(says)
+            got = stream.gets_head()
+            self.assertEqual((got.line, got.get(b"x-cache-status")), (b"HTTP/2 %d" % status, word))
+            self.assertEqual((stream.gets(), stream.has_ended), (b"", True))
+        self.assertStill(dialogue, b"HIT", b"newer")
+
     def test_windows(self) -> None:
         """A large hit goes as far as the window does, and on when that is opened; another stream is not held up."""
         dialogue = self.cached()

@@ -439,6 +439,16 @@ class LockTimeoutTests(StaleCase):
             first.finishes()
             self.backends.clear()
 
+    def test_aboutSomethingElse(self) -> None:
+        """A 304 about something else: asked again without conditions, still alone, and still for that reason."""
+        dialogue, first, follower, alone = self.waiting(b"Cache-Control: max-age=1", ETAG)
+        alone.says(StrangeTests.STRANGE)
+        self.asked(dialogue).says(StrangeTests.NEWER)
+        got = self.assertGets(follower, b"MISS", b"newer")
+        self.assertEqual(got.get(b"Cache-Status"), b"txproxy; fwd=miss; stored; detail=lock-timeout")
+        self.assertEqual(first.gets(), b"")
+        first.finishes()
+
     def test_purgedMeanwhile(self) -> None:
         """What is not stored any more cannot be validated: it is asked for past the cache, as without it."""
         dialogue = self.stale(FRESH, ETAG)
