@@ -15,7 +15,17 @@ from txproxy.wire.messages import RequestHead
 _IDENTITY_NAMES = tuple(sorted(IDENTITY_NAMES))
 _PLAIN_PAIR = re.compile(rb'[a-z]+=(?:[^\s;,"=]+|"[^\s;,"\\]*")', re.IGNORECASE)
 _NODES = (b"for=", b"by=")
-PLACE_NAMES = frozenset((b"x-forwarded-prefix", b"x-forwarded-server"))
+PLACE_NAMES = frozenset(
+    (
+        b"front-end-https",
+        b"x-forwarded-prefix",
+        b"x-forwarded-protocol",
+        b"x-forwarded-scheme",
+        b"x-forwarded-server",
+        b"x-forwarded-ssl",
+        b"x-url-scheme",
+    )
+)
 """Fields by which proxies tell a backend where it stands in their site; txproxy passes them on as they are."""
 _NO_ONE = (b"", b"NONE")
 """What a proxy says of a client that has shown no certificate."""

@@ -8,9 +8,11 @@ from txproxy.wire.messages import RequestHead
 
 _URL_NAMES = PLACE_NAMES | frozenset(
     (
+        b"x-forwarded-uri",
         b"x-host",
         b"x-http-host-override",
         b"x-original-host",
+        b"x-original-uri",
         b"x-original-url",
         b"x-rewrite-url",
         b"x-script-name",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from types import ModuleType
 
+from txproxy.policy.caching.claims import PLACE_NAMES
 from txproxy.policy.facts import TlsFacts
 from txproxy.test.pipeline.cache_case import FRESH, STORABLE, CacheCase, get
 from txproxy.test.talk import reply, request
@@ -15,7 +16,9 @@ _OVERRIDES = [
     *((name, b"method-override") for name in (b"X-HTTP-Method-Override", b"X-HTTP-Method", b"x-method-override")),
     *((name, b"url-override") for name in (b"X-Original-URL", b"X-Rewrite-URL", b"X-Original-Host", b"x-host")),
     *((name, b"url-override") for name in (b"X-HTTP-Host-Override", b"X-Forwarded-Server", b"X-Forwarded-Prefix")),
-    (b"X-Script-Name", b"url-override"),
+    *((name, b"url-override") for name in (b"X-Script-Name", b"X-Forwarded-URI", b"X-Original-URI", b"X-Url-Scheme")),
+    *((name, b"url-override") for name in (b"X-Forwarded-Scheme", b"X-Forwarded-Protocol", b"X-Forwarded-Ssl")),
+    (b"Front-End-Https", b"url-override"),
 ]
 """Names, and what is said of them."""
 _STRANGER = "198.51.100.1"
@@ -226,7 +229,7 @@ class OverrideTests(CacheCase):
         dialogue = self.cached(route="allow_underscores = true", rest=_TRUSTED.replace("192.0.2.0/24", peer))
         self.store(dialogue)
         for name, detail in _OVERRIDES:
-            if name not in (b"X-Forwarded-Prefix", b"X-Forwarded-Server"):
+            if name.lower() not in PLACE_NAMES:
                 self.assertEqual(self.passes(dialogue, name + b": HEAD", peer), detail, name)
                 continue
             for field in (name + b": /a", name + b": /b", name.replace(b"-", b"_") + b": /a"):
