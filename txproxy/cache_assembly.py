@@ -94,7 +94,9 @@ def make_cache(
     tools = EngineTools(clocks.wall, clocks.monotonic, reactor.callLater)
     name = config.proxy.via_name.encode()
     on_its_way = max(settings.max_bytes // _ON_ITS_WAY, settings.max_object_bytes)
-    budget = Budget(on_its_way, settings.max_bytes)
+    budget = Budget(on_its_way, settings.max_bytes, clocks.monotonic, reactor.callLater)
+    if hasattr(store, "on_removed"):
+        store.on_removed = budget.removed
     engine = CacheEngine(SafeStore(store, log, clocks.monotonic), name, budget, tools)
     return engine, CacheKeeper(engine, Pressure(settings.max_bytes, settings.max_rss_bytes), reactor)
 

@@ -1,25 +1,39 @@
-"""Content that is in memory besides what a store holds: on its way into it, or with clients that read it slowly."""
+"""Content that may be in memory besides what a store holds: on its way into it, or with clients that read it slowly."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from txproxy.errors import WriteTimeout
+
 
 class Budget:
-    """Bytes of content that may be in memory besides what is stored.
+    """Bytes of content besides what is stored.
 
-    What clients read counts even while it is stored, for it stays in memory when it is evicted; once, however many
-    read it. As long as nothing of that is evicted, it cannot be more than a store holds.
+    What clients read counts once it is stored no more, and once, however many read it. Nobody is refused for that: when
+    there is too much of it, those are cut who have taken nothing for the longest time.
 
-    :param max_bytes: of what is fetched, until the last has read it for whom it was fetched, or others find it stored.
-    :param max_read_bytes: of what clients read that was stored before.
+    :param max_bytes: of what is on its way into the store.
+    :param max_read_bytes: of what clients read and no store holds.
+    :param clock: returns seconds of the monotonic clock.
+    :param call_later: the reactor's.
     """
 
-    __slots__ = ("_loans", "left_bytes", "left_read_bytes")
+    __slots__ = ("_call_later", "_loans", "_next", "clock", "left_bytes", "left_read_bytes")
 
-    def __init__(self, max_bytes: int, max_read_bytes: int) -> None:
+    def __init__(
+        self, max_bytes: int, max_read_bytes: int, clock: Callable[[], float], call_later: Callable[..., Any]
+    ) -> None:
         self.left_bytes = max_bytes
         self.left_read_bytes = max_read_bytes
+        self.clock = clock
+        self._call_later = call_later
         self._loans: dict[int, Loan] = {}
         """By identity of bodies, which their loans keep alive."""
+        self._next: Any = None
+
+    # What is on its way.
 
     def take(self, count: int) -> bool:
         """Return whether so many bytes more may be kept."""
@@ -32,40 +46,60 @@ class Budget:
         """Take note that so many bytes are not kept any more."""
         self.left_bytes += count
 
-    def may_lend(self, body: bytes) -> bool:
-        """Return whether there is room for one more to read this, which is stored."""
-        loan = self._loans.get(id(body))
-        return (loan is not None and not loan.is_fetched) or len(body) <= self.left_read_bytes
+    # What clients read.
 
-    def lend(self, body: bytes, count: int = 1, is_fetched: bool = False) -> Loan:
-        """Have so many more read this, even if there is no room; each has to return it.
+    def lend(self, body: bytes, readers: Iterable[Any], is_stored: bool) -> Loan:
+        """Have some more read this; each of them has to say when it does no more.
 
-        :param is_fetched: it was not stored before, and takes of the room for what is fetched until it is found stored.
+        :param readers: as ``cache.reader``.
+        :param is_stored: a store holds it, and says when it does no more (``removed``).
         """
         loan = self._loans.get(id(body))
         if loan is None:
-            loan = self._loans[id(body)] = Loan(self, body, is_fetched)
-            self._take_for(loan, len(body))
-        elif loan.is_fetched and not is_fetched:
-            # Readers of what is asked for often may follow each other for ever, and fetches must not wait for that.
-            self._take_for(loan, -len(body))
-            loan.is_fetched = False
-            self._take_for(loan, len(body))
-        loan.count += count
+            loan = self._loans[id(body)] = Loan(self, body)
+        now = self.clock()
+        loan.readers.update((reader, now) for reader in readers)
+        self._count(loan, not is_stored)
         return loan
 
-    def returned(self, loan: Loan) -> None:
-        """Take note that one of those who read something reads it no more."""
-        loan.count -= 1
-        if not loan.count:
-            del self._loans[id(loan.body)]
-            self._take_for(loan, -len(loan.body))
+    def removed(self, body: bytes) -> None:
+        """Take note that a store does not hold this any more."""
+        loan = self._loans.get(id(body))
+        if loan is not None:
+            self._count(loan, True)
 
-    def _take_for(self, loan: Loan, count: int) -> None:
-        if loan.is_fetched:
-            self.left_bytes -= count
-        else:
-            self.left_read_bytes -= count
+    def returned(self, loan: Loan) -> None:
+        """Take note that nobody reads something any more."""
+        self._count(loan, False)
+        del self._loans[id(loan.body)]
+
+    def stop(self) -> None:
+        """Cut nobody any more."""
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+
+    def _count(self, loan: Loan, counts: bool) -> None:
+        if counts is loan.counts:
+            return
+        loan.counts = counts
+        self.left_read_bytes += -len(loan.body) if counts else len(loan.body)
+        if self.left_read_bytes < 0 and self._next is None:
+            # Not at once: a store may be in the middle of making room.
+            self._next = self._call_later(0, self._make_room)
+
+    def _make_room(self) -> None:
+        self._next = None
+        since = [(at, id(reader), reader) for loan in self._counted() for reader, at in loan.readers.items()]
+        for _, _, reader in sorted(since):
+            if self.left_read_bytes >= 0:
+                break
+            if reader.is_reading:
+                error = WriteTimeout("what it reads is not stored any more, and there is no room for it")
+                reader.exchange.client.fail(reader.exchange, error)
+
+    def _counted(self) -> list[Loan]:
+        return [loan for loan in self._loans.values() if loan.counts]
 
 
 class Loan:
@@ -73,18 +107,23 @@ class Loan:
 
     :param budget: that it is a part of.
     :param body: the whole of it.
-    :param is_fetched: it was not stored before, and was not found stored since.
     """
 
-    __slots__ = ("_budget", "body", "count", "is_fetched")
+    __slots__ = ("_budget", "body", "counts", "readers")
 
-    def __init__(self, budget: Budget, body: bytes, is_fetched: bool) -> None:
+    def __init__(self, budget: Budget, body: bytes) -> None:
         self._budget = budget
         self.body = body
-        self.is_fetched = is_fetched
-        self.count = 0
-        """Who read it."""
+        self.counts = False
+        """No store holds it."""
+        self.readers: dict[Any, float] = {}
+        """Since when each has taken nothing, in seconds of the monotonic clock."""
 
-    def end(self) -> None:
-        """Take note that one of them reads it no more."""
-        self._budget.returned(self)
+    def moved(self, reader: Any) -> None:
+        """Take note that a reader has taken something just now."""
+        self.readers[reader] = self._budget.clock()
+
+    def end(self, reader: Any) -> None:
+        """Take note that a reader reads it no more."""
+        if self.readers.pop(reader, None) is not None and not self.readers:
+            self._budget.returned(self)

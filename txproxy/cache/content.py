@@ -46,10 +46,10 @@ class WholeContent:
     :param start: position of its first byte; less than 0 if what is before 0 is not wanted.
     :param trailers: fields that follow it.
     :param stop: where in the body that ends which is wanted; None for all of it.
-    :param loan: of the body to the readers; each of them ends it when it leaves.
+    :param loan: of the body to the readers.
     """
 
-    __slots__ = ("_body", "_loan", "_start", "_stop", "end", "trailers")
+    __slots__ = ("_body", "_start", "_stop", "end", "loan", "trailers")
 
     end: int | None
 
@@ -64,7 +64,8 @@ class WholeContent:
         self._body = body
         self._start = start
         self._stop = len(body) if stop is None else stop
-        self._loan = loan
+        self.loan = loan
+        """Each reader is told of in it when it leaves."""
         self.end = start + self._stop
         self.trailers = trailers
 
@@ -74,15 +75,17 @@ class WholeContent:
         return self._body[begin : min(begin + PIECE_BYTES, self._stop)]
 
     def slowed(self, reader: Reader) -> None:
-        """Nothing has to wait."""
+        """Take note that a reader has taken something before."""
+        if self.loan is not None:
+            self.loan.moved(reader)
 
     def caught_up(self, reader: Reader) -> None:
         """Nothing has waited."""
 
     def left(self, reader: Reader) -> None:
         """Give its room back when nobody reads it any more."""
-        if self._loan is not None:
-            self._loan.end()
+        if self.loan is not None:
+            self.loan.end(reader)
 
     def abandoned(self, reader: Reader) -> None:
         """See ``left``."""

@@ -217,6 +217,7 @@ class CacheEngine:
     def stop(self) -> None:
         """Give up what nobody waits for, and finish purges."""
         self.sweep.finish()
+        self.budget.stop()
         for fetch in self.fetches:
             if not fetch.readers:
                 fetch.cancel("shutdown")

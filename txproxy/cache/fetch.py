@@ -6,13 +6,13 @@ and so that it goes on when the client that has caused it leaves.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 from txproxy.bridge.valve import NO_VALVE
-from txproxy.cache.budget import Loan
 from txproxy.cache.content import NO_TRAILERS, PIECE_BYTES, WholeContent
 from txproxy.cache.entry import Terms, Variant
 from txproxy.cache.errand import Errand
+from txproxy.cache.owner import Owner
 from txproxy.cache.reader import Reader
 from txproxy.cache.store import Purge
 from txproxy.errors import ProxyError, WriteTimeout
@@ -28,37 +28,6 @@ LAG_BYTES = 256 * 1024
 """By which readers may always lag behind others."""
 MOST_DRAINED_BYTES = 65536
 """Content that is read although nobody wants it, so that the connection can be used again."""
-
-
-class Owner(Protocol):
-    """Who makes fetches, and decides on their replies."""
-
-    def replied(self, fetch: Fetch, reply: ReplyHead) -> None:
-        """Decide on the head of a reply."""
-
-    def fetched(self, fetch: Fetch, body: bytes) -> None:
-        """Store a reply that was kept, and is complete."""
-
-    def failed(self, fetch: Fetch, error: ProxyError) -> None:
-        """Help those who wait for a head otherwise, if that is possible."""
-
-    def ended(self, fetch: Fetch) -> None:
-        """Take note that nothing more comes."""
-
-    def may_keep(self, fetch: Fetch, count: int) -> bool:
-        """Return whether so many bytes more may be kept for now."""
-
-    def dropped(self, fetch: Fetch, count: int) -> None:
-        """Take note that so many bytes are not here any more."""
-
-    def kept_no_more(self, fetch: Fetch) -> None:
-        """Take note that a reply is longer than what may be kept."""
-
-    def lent(self, body: bytes, count: int) -> Loan:
-        """Take note that so many readers go on with what is complete, and stays here for them."""
-
-    def abandoned(self, fetch: Fetch, reader: Reader) -> None:
-        """Take note that the client of a reader has left."""
 
 
 class Fetch:
@@ -211,14 +180,15 @@ class Fetch:
         if held:
             held += data
             data = bytes(held)
+        is_stored = False
         if self.is_kept:
             if self.size > self._most_bytes:
                 self.owner.kept_no_more(self)
             else:
-                self._hand_over(data)
+                is_stored = self._hand_over(data)
         readers, self.readers = self.readers, {}
-        # What is left to be read is the same bytes that a store holds. It is lent before the room for it is given back.
-        loan = self.owner.lent(data, len(readers)) if readers and len(data) > PIECE_BYTES else None
+        # What is left to be read is the same bytes that a store holds.
+        loan = self.owner.lent(data, readers, is_stored) if readers and len(data) > PIECE_BYTES else None
         content = WholeContent(data, self._base, trailers, loan=loan)
         for reader in readers:
             reader.content = content
@@ -340,12 +310,13 @@ class Fetch:
         if not self.readers:
             self.cancel("not-stored")
 
-    def _hand_over(self, body: bytes) -> None:
+    def _hand_over(self, body: bytes) -> bool:
         """Have the whole stored; whoever reads it gets it, whatever becomes of that."""
         try:
-            self.owner.fetched(self, body)
+            return self.owner.fetched(self, body)
         except Exception:
             log.failure("cache: {fetch} cannot be stored", fetch=self)
+            return False
 
     def _cut_laggards(self) -> None:
         """Cut those who lag too far behind others: there is no room. If all are slow, the backend waits instead."""

@@ -106,6 +106,11 @@ class SafeStore:
             entry.seal = Seal.of(entry)
         return self._ask(lambda: self._store.put(entry, now), False)
 
+    def holds(self, entry: Entry) -> bool:
+        """Return whether the store holds the very body of an entry in memory, as ours does."""
+        holds = getattr(self._store, "holds", None)
+        return holds is not None and self._ask(lambda: bool(holds(entry)), False)
+
     def remove(self, entry: Entry) -> bool:
         """See ``Store``; if the store fails, the entry's URL is purged when it comes back."""
         return self._ask(lambda: self._store.remove(entry), False, Purge("url", entry.url))

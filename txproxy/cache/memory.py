@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from sys import getsizeof
 
@@ -42,6 +42,8 @@ class MemoryStore:
         self._largest = 0
         """Entries for which the tables have had room since they were last made anew."""
         self._last_found: Entry | None = None
+        self.on_removed: Callable[[bytes], None] | None = None
+        """Is told of each body that is not held any more."""
         self._stored = self._replaced = self._evicted = self._expired = self._purged = self._refused = 0
         self._make_tables()
 
@@ -116,6 +118,10 @@ class MemoryStore:
         self._make_room(needed_bytes)
         return entry in self._used
 
+    def holds(self, entry: Entry) -> bool:
+        """Return whether the body of this entry is in memory anyway, until ``on_removed`` is told of it."""
+        return self.on_removed is not None and entry in self._used
+
     def remove(self, entry: Entry) -> bool:
         """See ``Store``."""
         if entry not in self._used:
@@ -151,6 +157,8 @@ class MemoryStore:
         self._held_bytes -= entry.footprint_bytes
         if self._last_found is entry:
             self._last_found = None
+        if self.on_removed is not None:
+            self.on_removed(entry.body)
 
     def _make_room(self, needed_bytes: int) -> None:
         """Evict what there is too much of after an entry was stored.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from txproxy.cache.budget import Loan
@@ -325,13 +325,17 @@ class Fetching:
 
     # The end.
 
-    def fetched(self, fetch: Fetch, body: bytes) -> None:
-        """Store a reply that is complete."""
+    def fetched(self, fetch: Fetch, body: bytes) -> bool:
+        """Store a reply that is complete; return whether the store holds this very body now."""
         engine = self._engine
         if fetch.trailers:  # They would have to be sent each time, and HTTP/1.0 clients cannot be sent them.
             engine.rule_out_older(fetch)
-        elif engine.put(fetch, entry_of(fetch, body), fetch.received_at):
-            engine.may_be_stored(fetch.errand.room)
+            return False
+        entry = entry_of(fetch, body)
+        if not engine.put(fetch, entry, fetch.received_at):
+            return False
+        engine.may_be_stored(fetch.errand.room)
+        return engine.store.holds(entry)
 
     def failed(self, fetch: Fetch, error: ProxyError) -> None:
         """Serve what is stored to those who take it, and have others ask again if it may be the first's own fault."""
@@ -362,9 +366,9 @@ class Fetching:
         """Give room back."""
         self._engine.give_back(fetch, count)
 
-    def lent(self, body: bytes, count: int) -> Loan:
-        """Keep the room for what readers have not read yet."""
-        return self._engine.budget.lend(body, count, is_fetched=True)
+    def lent(self, body: bytes, readers: Iterable[Reader], is_stored: bool) -> Loan:
+        """Take note of what readers have not read yet."""
+        return self._engine.budget.lend(body, readers, is_stored)
 
     def abandoned(self, fetch: Fetch, reader: Reader) -> None:
         """Count a request whose client has left before anything was done for it."""

@@ -44,7 +44,7 @@ class CachedForward:
         self._wall_clock = engine.wall_clock
         self._forward = PassingForward(route, tools)
         self._changing = ChangingForward(route, tools, engine, settings)
-        self._stored = StoredReplies(route, engine, self.pass_by)
+        self._stored = StoredReplies(route, engine)
         self._fetching = Fetching(settings, engine, self._stored, FetchForward(route, tools), self.pass_by)
 
     def start(self, exchange: Exchange) -> None:

@@ -10,7 +10,6 @@ from txproxy.cache.entry import Entry
 from txproxy.cache.reader import Reader
 from txproxy.exchange import Exchange, Reply
 from txproxy.pipeline.asked import Asked
-from txproxy.policy.caching.cache_status import Forward as Why
 from txproxy.policy.caching.cache_status import Outcome, cache_status, hit_status, word_of
 from txproxy.policy.caching.ranges import Part, Unsatisfiable, part_of, partial_head, unsatisfiable_fields
 from txproxy.policy.caching.validation import is_not_modified, not_modified_of
@@ -40,12 +39,10 @@ class StoredReplies:
 
     :param route: the route as it is served; its stages see each reply.
     :param engine: the cache.
-    :param pass_by: takes an exchange to a backend past the cache, with the reason.
     """
 
-    def __init__(self, route: Any, engine: CacheEngine, pass_by: Any) -> None:
+    def __init__(self, route: Any, engine: CacheEngine) -> None:
         self._route = route
-        self._pass_by = pass_by
         self._engine = engine
         self._counters = engine.counters
         self._clock = engine.clock
@@ -59,15 +56,11 @@ class StoredReplies:
         :param exact_age_s: how old it is.
         """
         body = entry.body
-        is_short = len(body) <= PIECE_BYTES
-        if not is_short and not self._has_room(entry):
-            self._pass_by(exchange, Why.MISS, b"no-room")
-            return
         age_s = int(exact_age_s)
         ttl_s = int(entry.freshness.lifetime_s) - age_s
         exchange.cache = b"HIT"
         self._counters.hits += 1
-        if is_short and not asked.has_conditions and not self._route.chain.on_reply:
+        if len(body) <= PIECE_BYTES and not asked.has_conditions and not self._route.chain.on_reply:
             if exchange.request.method == b"HEAD":  # type: ignore[union-attr]
                 body = b""
             clock = self._clock
@@ -83,9 +76,6 @@ class StoredReplies:
         :param now: seconds since the epoch.
         :param outcome: what is said of it; the rest of its life is filled in here.
         """
-        if not self._has_room(entry):
-            self._pass_by(exchange, Why.MISS, b"no-room")
-            return
         freshness = entry.freshness
         age_s = int(freshness.age_s(now))
         outcome = outcome._replace(ttl_s=int(freshness.lifetime_s) - age_s)
@@ -107,35 +97,35 @@ class StoredReplies:
                     return
                 if found is not None:
                     head, part = partial_head(head, found), found
-        self.deliver(exchange, head, body, part)
+        self.deliver(exchange, head, body, part, entry)
 
-    def deliver(self, exchange: Exchange, head: ReplyHead, body: bytes, part: Part | None = None) -> None:
+    def deliver(
+        self, exchange: Exchange, head: ReplyHead, body: bytes, part: Part | None = None, entry: Entry | None = None
+    ) -> None:
         """Send a reply that is here, past the route's stages.
 
         :param part: of the body that is sent; None for all of it.
+        :param entry: whose body it is, if it may be stored.
         """
         if exchange.request.method == b"HEAD":  # type: ignore[union-attr]
             body, part = b"", None
         start, stop = (0, len(body)) if part is None else (part.start, part.end)
         if stop - start <= PIECE_BYTES:
-            body, start, stop, loan = body[start:stop], 0, stop - start, None
+            body, start, stop = body[start:stop], 0, stop - start
             if not self._route.chain.on_reply:
                 exchange.client.start_reply(exchange, head)
                 exchange.client.end_reply(body, NO_TRAILERS, self._engine.clock())
                 return
-        else:
-            loan = self._engine.budget.lend(body)
-        reader = Reader(exchange, WholeContent(body, -start, stop=stop, loan=loan))
+        content = WholeContent(body, -start, stop=stop)
+        reader = Reader(exchange, content)
+        if stop - start > PIECE_BYTES:
+            is_stored = entry is not None and self._engine.store.holds(entry)
+            content.loan = self._engine.budget.lend(body, (reader,), is_stored)
         if self._route.chain.on_reply:
             self.pass_stages(reader, head)
         else:
             exchange.client.start_reply(exchange, head)
             reader.begin()
-
-    def _has_room(self, entry: Entry) -> bool:
-        """Return whether it may stay in memory as long as a slow client reads it, whatever the store does."""
-        body = entry.body
-        return len(body) <= PIECE_BYTES or self._engine.budget.may_lend(body)
 
     def pass_stages(self, reader: Reader, head: ReplyHead) -> None:
         """Let the stages decide on a reply, and send it if they agree."""

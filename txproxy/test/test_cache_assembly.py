@@ -111,7 +111,9 @@ class KeeperTests(SynchronousTestCase):
         self.memory = MemoryStore(10_000_000, 1_000_000, secondary_key)
         tools = EngineTools(self.clock.seconds, self.clock.seconds, self.clock.callLater)
         store = SafeStore(self.memory, Logger(), self.clock.seconds)
-        engine = CacheEngine(store, b"txproxy", Budget(1_000_000, 1_000_000), tools)
+        engine = CacheEngine(
+            store, b"txproxy", Budget(1_000_000, 1_000_000, self.clock.seconds, self.clock.callLater), tools
+        )
         self.keeper_ = CacheKeeper(engine, Pressure(10_000_000, limit, lambda: self.resident), self.clock)
         self.keeper_.start()
         self.addCleanup(self.assertEqual, [], self.clock.getDelayedCalls())

@@ -239,86 +239,57 @@ class PaceTests(CacheCase):
         self.assertEqual(got.get(b"Cache-Status"), b"txproxy; fwd=uri-miss; detail=until-close")
         self.assertEqual(self.cache_of(dialogue).statistics().store.objects, 0)
 
-    def test_slowReadersKeepTheirRoom(self) -> None:
-        """What is complete, and evicted perhaps, still takes room as long as somebody reads it slowly."""
+    def reads_slowly(self, dialogue: Dialogue, path: bytes, *fields: bytes) -> Peer:
+        """Return a client that asks for something and takes nothing."""
+        client = dialogue.client()
+        client.stops_reading(0)
+        client.says(get(path, *fields))
+        return client
+
+    def fetches_slowly(self, dialogue: Dialogue, path: bytes, length: int = 400_000) -> Peer:
+        """The same, with a backend that sends all of it."""
+        client = self.reads_slowly(dialogue, path)
+        backend = self.asked(dialogue)
+        backend.says(head(FRESH, b"Content-Length: %d" % length))
+        for _ in range(20):
+            backend.says(bytes(length // 20))
+        return client
+
+    def test_slowReadersOfWhatIsStored(self) -> None:
+        """They take no room, as many as they are, neither of what is on its way nor of others who read."""
         dialogue = self.cached(shared="max_bytes = 4000000\nmax_object_bytes = 900000")
         budget = self.cache_of(dialogue).budget
-        clients = []
-        for number in range(4):
-            clients.append(self.asks(dialogue, b"/%d" % number))
-            clients[-1].stops_reading(0)
-            backend = self.asked(dialogue)
-            backend.says(head(FRESH, b"Content-Length: 400000"))
-            for _ in range(20):
-                if backend.transport.is_reading:
-                    backend.says(bytes(20_000))
-        self.cache_of(dialogue).clear()
-        self.assertEqual((budget.left_bytes, budget.left_read_bytes), (0, 4_000_000))
-        self.assertEqual([len(fetch.readers) for fetch in self.cache_of(dialogue).fetches], [1, 1])
+        clients = [self.fetches_slowly(dialogue, b"/%d" % number) for number in range(6)]
+        clients += [self.reads_slowly(dialogue, b"/%d" % (number % 6)) for number in range(20)]
+        self.assertEqual((budget.left_bytes, budget.left_read_bytes), (1_000_000, 4_000_000))
+        self.assertEqual(self.cache_of(dialogue).statistics().store.objects, 6)
         for client in clients:
             client.resets()
-        self.assertEqual(budget.left_bytes, 1_000_000)
-
-    def test_whatIsAskedForOftenLeavesRoomForFetches(self) -> None:
-        """Readers of hot replies who overlap take of the room for what is stored; what comes has all of its own."""
-        dialogue = self.cached(shared="max_bytes = 4000000\nmax_object_bytes = 900000")
-        budget = self.cache_of(dialogue).budget
-        readers = []
-        for number in range(2):
-            first = self.asks(dialogue, b"/%d" % number)
-            first.stops_reading(0)
-            backend = self.asked(dialogue)
-            backend.says(head(FRESH, b"Content-Length: 480000"))
-            for _ in range(20):
-                backend.says(bytes(24_000))
-            self.assertEqual((budget.left_bytes, budget.left_read_bytes), (520_000, 4_000_000 - 480_000 * number))
-            for _ in range(3):
-                readers.append(dialogue.client())
-                readers[-1].stops_reading(0)
-                readers[-1].says(get(b"/%d" % number))
-                first.resets()
-                first = readers[-1]
-            self.assertEqual((budget.left_bytes, budget.left_read_bytes), (1_000_000, 3_520_000 - 480_000 * number))
-        client = self.asks(dialogue, b"/new")
-        backend = self.asked(dialogue)
-        backend.says(head(FRESH, b"Content-Length: 800000"))
-        for _ in range(40):
-            backend.says(bytes(20_000))
-        self.assertGets(client, b"MISS", bytes(800_000))
-        self.assertEqual(self.cache_of(dialogue).statistics().store.objects, 3)
-        for reader in readers:
-            reader.resets()
         self.assertEqual((budget.left_bytes, budget.left_read_bytes), (1_000_000, 4_000_000))
 
-    def test_noRoomForHits(self) -> None:
-        """Large stored replies that slow clients read take room once each; without it the next one passes by."""
+    def test_slowReadersOfWhatIsGone(self) -> None:
+        """What is evicted or purged takes room as long as somebody reads it; who takes nothing is cut when none is left."""
         dialogue = self.cached(shared="max_bytes = 1000000\nmax_object_bytes = 500000")
-        budget = self.cache_of(dialogue).budget
-        readers = []
-        for number in range(2):
-            self.store(dialogue, b"/%d" % number, reply(bytes(400_000), FRESH))
-            for field in (b"X: 1", b"Range: bytes=100-300000", b"Range: bytes=1-"):
-                readers.append(self.asks(dialogue, b"/%d" % number, b"X: 1"))
-                readers[-1].stops_reading(0)
-                readers[-1].resets()
-                readers.append(dialogue.client())
-                readers[-1].stops_reading(0)
-                readers[-1].says(get(b"/%d" % number, field))
-        self.assertEqual((budget.left_bytes, budget.left_read_bytes), (500_000, 200_000))
-        self.cache_of(dialogue).clear()
-        self.store(dialogue, b"/2", reply(bytes(300_000), FRESH))
-        client = self.asks(dialogue, b"/2")
-        self.asked(dialogue).says(reply(b"passed", FRESH))
-        got = self.assertGets(client, b"MISS", b"passed")
-        self.assertEqual(got.get(b"Cache-Status"), b"txproxy; fwd=miss; detail=no-room")
-        for reader in readers[3::6]:
-            reader.reads()
-            self.assertEqual(reader.gets_head().get(b"Content-Range"), b"bytes 100-300000/400000")
-            self.assertEqual(reader.gets(), bytes(299_901))
-        for reader in readers:
-            reader.resets()
-        self.assertEqual((budget.left_bytes, budget.left_read_bytes), (500_000, 1_000_000))
-        self.assertStill(dialogue, b"HIT", bytes(300_000), b"/2")
+        cache = self.cache_of(dialogue)
+        clients = []
+        for number in range(3):
+            clients.append(self.fetches_slowly(dialogue, b"/%d" % number))
+            clients.append(self.reads_slowly(dialogue, b"/%d" % number, b"Range: bytes=100-300000"))
+            dialogue.advance(1)
+        self.assertEqual(cache.budget.left_read_bytes, 600_000)
+        for client in clients[:2]:
+            client.reads(100_000)
+        cache.clear()
+        dialogue.settle()
+        self.assertEqual([client.is_open for client in clients], [True, True, False, False, True, True])
+        self.assertEqual(cache.budget.left_read_bytes, 200_000)
+        self.assertEqual([line["end"] for line in dialogue.lines][-2:], ["write-timeout"] * 2)
+        clients[1].reads()
+        self.assertEqual(clients[1].gets_head().get(b"Content-Range"), b"bytes 100-300000/400000")
+        self.assertEqual(clients[1].gets(), bytes(299_901))
+        for client in clients:
+            client.resets()
+        self.assertEqual(cache.budget.left_read_bytes, 1_000_000)
 
     def test_trailers(self) -> None:
         """A body with trailers is passed on with them, to followers too, and not stored."""
