@@ -224,17 +224,20 @@ class CacheEngine:
 
     # What is not storable.
 
-    def pass_by(self, room: Room) -> None:
-        """Have requests for this wait for nobody, for a while."""
-        passed, what = self._passed, hash(room)
+    def pass_by(self, room: Room, has_cookie: bool) -> None:
+        """Have requests for this wait for nobody, for a while.
+
+        :param has_cookie: whether those are meant that have a cookie, or those that have none.
+        """
+        passed, what = self._passed, hash((room, has_cookie))
         passed[what] = self.clock() + PASS_S
         passed.move_to_end(what)
         if len(passed) > _MOST_PASSED:
             passed.popitem(last=False)
 
-    def is_passed_by(self, room: Room) -> bool:
+    def is_passed_by(self, room: Room, has_cookie: bool) -> bool:
         """Return whether this was not storable just now."""
-        what = hash(room)
+        what = hash((room, has_cookie))
         until = self._passed.get(what)
         if until is None:
             return False
@@ -243,9 +246,9 @@ class CacheEngine:
         del self._passed[what]
         return False
 
-    def may_be_stored(self, room: Room) -> None:
+    def may_be_stored(self, room: Room, has_cookie: bool) -> None:
         """Take note that this turned out to be storable again."""
-        self._passed.pop(hash(room), None)
+        self._passed.pop(hash((room, has_cookie)), None)
 
     # What requests and operators do.
 

@@ -28,6 +28,8 @@ LAG_BYTES = 256 * 1024
 """By which readers may always lag behind others."""
 MOST_DRAINED_BYTES = 65536
 """Content that is read although nobody wants it, so that the connection can be used again."""
+LEAST_BYTES = 256 * 1024
+"""Content that has to come from one look to the next while nobody reads it."""
 
 
 class Fetch:
@@ -50,6 +52,7 @@ class Fetch:
         "_held",
         "_is_drained",
         "_is_pausing",
+        "_look",
         "_may_lag",
         "_most_bytes",
         "_slow",
@@ -124,6 +127,8 @@ class Fetch:
         self._may_lag = False
         """Those who are slow need not hold up the others, though the content is not to be stored."""
         self._trimmed_at = 0
+        self._look: Any = None
+        """The call that looks whether content comes that nobody waits for."""
         client = cause.client
         self.hop, self.settings, self.tls = client.hop, client.settings, client.tls
         self.peer, self.site = client.peer, client.site
@@ -145,6 +150,7 @@ class Fetch:
         exchange.head_sent = True
         self.owner.replied(self, reply)
         self._pace()
+        self._watch()
 
     def write_reply(self, data: bytes) -> None:
         """Take content; it is not empty."""
@@ -237,6 +243,7 @@ class Fetch:
             return
         if self.readers or self._is_of_use:
             self._pace()
+            self._watch()
         else:
             self.cancel("client-left")
 
@@ -329,6 +336,18 @@ class Fetch:
         self._trimmed_at = -_TRIM_BYTES  # What only they had not read takes room no more.
         self._pace()
 
+    def _watch(self) -> None:
+        """Look again after some time if nobody reads: a slow backend is not kept busy for nobody."""
+        if not self.readers and not self.has_ended and self.reply is not None and self._look is None:
+            self._look = self.owner.look_later(self._look_at, self.size)
+
+    def _look_at(self, size_before: int) -> None:
+        self._look = None
+        if not self.readers and self.size - size_before < LEAST_BYTES:
+            self.cancel("client-left")
+        else:
+            self._watch()
+
     def _pace(self) -> None:
         """Have the backend go on or wait, and drop what all have read."""
         if self.has_ended or self.reply is None:
@@ -361,6 +380,9 @@ class Fetch:
 
     def _end(self, end_reason: str, now: float) -> None:
         self.has_ended, exchange = True, self.exchange
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
         exchange.ended, exchange.end_reason, exchange.ended_at = True, end_reason, now
         exchange.client = None  # The two would hold each other until the garbage collector looks.
         self.owner.ended(self)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from txproxy.cache.budget import Loan
 from txproxy.cache.reader import Reader
@@ -34,6 +34,9 @@ class Owner(Protocol):
 
     def dropped(self, fetch: Fetch, count: int) -> None:
         """Take note that so many bytes are not here any more."""
+
+    def look_later(self, call: Callable[..., Any], *arguments: object) -> Any:
+        """Have something called after the time for which others wait; return the call."""
 
     def kept_no_more(self, fetch: Fetch) -> None:
         """Take note that a reply is longer than what may be kept."""

@@ -59,6 +59,12 @@ class Reader:
 
     # What the content's side calls.
 
+    def wait_no_more(self) -> None:
+        """Cancel the call that ends the wait for a head."""
+        attempt, self.exchange.attempt = self.exchange.attempt, None
+        if attempt is not None:
+            attempt.cancel()
+
     def begin(self) -> None:
         """Give the client what there is: it has the head."""
         self._has_begun = True

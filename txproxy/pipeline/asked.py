@@ -58,6 +58,13 @@ class Asked:
     is_ranged: bool
     is_alone: bool
     """What comes for it may be for nobody else: it waits for no other request, and none for it."""
+    has_cookie: bool
+    """What may not be stored that comes for it says nothing of requests without a cookie."""
+
+    @property
+    def is_anybodys(self) -> bool:
+        """Whether what may not be stored that comes for it would be no other for anybody else."""
+        return not (self.is_alone or self.has_cookie)
 
 
 def asked_of(exchange: Exchange, route: CachedRoute) -> Asked:
@@ -83,7 +90,8 @@ def understand(exchange: Exchange, route: CachedRoute) -> Asked:
         claims_of(request, hop),
     )
     fields = request.fields
-    told = _TOLD.intersection([name.lower() for name, _ in fields])
+    names = {name.lower() for name, _ in fields}
+    told = _TOLD & names
     if route.allow_underscores:
         told |= disguised_overrides(request)
     asked = Asked(
@@ -96,6 +104,7 @@ def understand(exchange: Exchange, route: CachedRoute) -> Asked:
         bool(told) and has_conditions(request),
         b"range" in told,
         b"authorization" in told or shows_certificate(request, hop),
+        b"cookie" in names,
     )
     if not route.additions:
         request.asked = asked

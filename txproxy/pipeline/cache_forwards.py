@@ -77,7 +77,7 @@ class ChangingForward(InvalidatingForward):
         """Take out what a reply to HEAD shows to be another one now (RFC 9111 section 4.3.5)."""
         asked, store = understand(exchange, self._settings), self._engine.store
         # What somebody with credentials gets says nothing of what others do, nor does what may answer something else.
-        if asked.is_alone or asked.passes:
+        if asked.passes or not asked.is_anybodys:
             return
         entry = store.lookup(asked.key, exchange.request)  # type: ignore[arg-type]
         if entry is not None and not is_same_representation(entry.head, reply, len(entry.body)):

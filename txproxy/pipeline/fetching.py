@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from txproxy.cache.budget import Loan
@@ -73,7 +73,7 @@ class Fetching:
         assert request is not None
         room = engine.room_of(asked.key, request, variants)
         # Where each request needs the backend's own word, waiting for that of another is in vain.
-        is_for_each = engine.is_passed_by(room) if entry is None else entry.directives.no_cache
+        is_for_each = engine.is_passed_by(room, asked.has_cookie) or (entry is not None and entry.directives.no_cache)
         if asked.is_alone or is_for_each:
             self._begin(exchange, self._errand(exchange, asked, why, room, entry, is_shared=False))
             return
@@ -159,7 +159,7 @@ class Fetching:
         errand = fetch.errand
         fetch.received_at = now = self._engine.wall_clock()
         for reader in fetch.readers:
-            _waits_no_more(reader.exchange)
+            reader.wait_no_more()
         entry = errand.entry
         if entry is not None:
             if reply.status == _NOT_MODIFIED and errand.conditions:
@@ -175,7 +175,7 @@ class Fetching:
             return
         fetch.terms, fetch.variant = judgement.terms, judgement.variant
         if reply.content_length is not None and not fetch.is_outdated:
-            self._engine.may_be_stored(errand.room)
+            self._engine.may_be_stored(errand.room, errand.asked.has_cookie)
         fetch.keep(self._settings.max_object_bytes)
         self._share(fetch)
 
@@ -199,13 +199,12 @@ class Fetching:
         engine.close(fetch)
         is_failure = reply.status >= _FIRST_SERVER_ERROR
         # What somebody with credentials gets says nothing of what others do, nor do most errors, which one odd request
-        # may have caused; and a 304 says nothing of what can be stored.
+        # may have caused; and a 304 says nothing of what can be stored. A cookie may be credentials, or may not.
         is_telling = reply.status < _FIRST_ERROR or reply.status in _GONE
         if is_telling and not errand.asked.is_alone and reply.status != _NOT_MODIFIED:
-            engine.pass_by(errand.room)
-            engine.rule_out_older(fetch)
-            if entry is not None:
-                engine.store.remove(entry)
+            engine.pass_by(errand.room, errand.asked.has_cookie)
+            if errand.asked.is_anybodys:
+                self._rule_out(fetch, entry)
         for reader in _reading(fetch):
             if reader.exchange is fetch.first:
                 self._give(reader, fetch, reason)
@@ -213,6 +212,12 @@ class Fetching:
                 self._go_alone(reader, fetch, entry if is_failure and not fetch.is_outdated else None)
         if not fetch.readers:
             fetch.drain()
+
+    def _rule_out(self, fetch: Fetch, entry: Entry | None) -> None:
+        """Take out what a reply shows not to hold for anybody, and store nothing that was asked for before it."""
+        self._engine.rule_out_older(fetch)
+        if entry is not None:
+            self._engine.store.remove(entry)
 
     def _give(self, reader: Reader, fetch: Fetch, reason: bytes = b"", age_s: float | None = None) -> None:
         """Begin to give a client what comes.
@@ -273,9 +278,8 @@ class Fetching:
         variant = entry.variant if judgement.reason else judgement.variant
         fresh = Entry(entry.key, variant, head, entry.body, judgement.terms)
         is_stored = not judgement.reason and engine.put(fetch, fresh, now)
-        if judgement.reason and not errand.asked.is_alone:
-            engine.rule_out_older(fetch)
-            engine.store.remove(entry)
+        if judgement.reason and errand.asked.is_anybodys:
+            self._rule_out(fetch, entry)
         is_shared = not judgement.reason and is_for_all(judgement.terms, now)
         for reader in _reading(fetch):
             exchange = reader.exchange
@@ -334,7 +338,7 @@ class Fetching:
         entry = entry_of(fetch, body)
         if not engine.put(fetch, entry, fetch.received_at):
             return False
-        engine.may_be_stored(fetch.errand.room)
+        engine.may_be_stored(fetch.errand.room, fetch.errand.asked.has_cookie)
         return engine.store.holds(entry)
 
     def failed(self, fetch: Fetch, error: ProxyError) -> None:
@@ -342,7 +346,7 @@ class Fetching:
         if fetch.reply is not None:
             return
         for reader in fetch.readers:
-            _waits_no_more(reader.exchange)
+            reader.wait_no_more()
         entry = None if fetch.is_outdated else fetch.errand.entry
         if entry is not None:
             self._send_in_spite(fetch, entry, self._engine.wall_clock(), None)
@@ -375,20 +379,18 @@ class Fetching:
         if not reader.exchange.cache:
             record(reader.exchange, self._engine, Outcome(fetch.errand.why))
 
+    def look_later(self, call: Callable[..., Any], *arguments: object) -> Any:
+        """Have a fetch looked at later."""
+        return self._engine.call_later(self._settings.lock_timeout_s, call, *arguments)
+
     def kept_no_more(self, fetch: Fetch) -> None:
         """Let nobody join it any more; if it is too long, later requests for it wait for nobody."""
         self._engine.close(fetch)
         if fetch.size > self._settings.max_object_bytes:
-            self._engine.pass_by(fetch.errand.room)
+            self._engine.pass_by(fetch.errand.room, fetch.errand.asked.has_cookie)
             self._engine.rule_out_older(fetch)
 
 
 def _reading(fetch: Fetch) -> Iterator[Reader]:
     """Yield who reads now, the oldest first; while one is served, others may leave."""
     return (reader for reader in tuple(fetch.readers) if reader.is_reading)
-
-
-def _waits_no_more(exchange: Exchange) -> None:
-    attempt, exchange.attempt = exchange.attempt, None
-    if attempt is not None:
-        attempt.cancel()

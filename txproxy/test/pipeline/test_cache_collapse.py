@@ -156,6 +156,37 @@ class StorableTests(CollapseCase):
         self.assertGets(late, b"MISS", b"stored")
         self.assertStill(dialogue, b"HIT", b"stored")
 
+    def test_allLeaveASlowBackend(self) -> None:
+        """It is not kept busy for nobody: a fetch that brings little ends, one that brings much goes on."""
+        for fields, step, goes_on in ((b"max-age=60", 1000, False), (b"max-age=60", 70_000, True)):
+            dialogue = self.cached()
+            client = self.asks(dialogue)
+            backend = self.asked(dialogue)
+            backend.says(head(b"Cache-Control: " + fields, b"Content-Length: 1400000"))
+            client.resets()
+            for _ in range(20):
+                if backend.is_open:
+                    backend.says(bytes(step))
+                    dialogue.advance(1)
+            self.assertIs(backend.is_open, goes_on)
+            self.assertEqual(self.cache_of(dialogue).statistics().store.objects, goes_on)
+            self.assertEqual(self.cache_of(dialogue).fetches, [])
+            self.backends.clear()
+
+    def test_allLeaveAndOthersCome(self) -> None:
+        """Who joins meanwhile is not cut, however slow the backend is."""
+        dialogue = self.cached()
+        client = self.asks(dialogue)
+        backend = self.asked(dialogue)
+        backend.says(head(FRESH, b"Content-Length: 20") + b"a")
+        client.resets()
+        dialogue.advance(4)
+        other = self.asks(dialogue)
+        for _ in range(19):
+            dialogue.advance(4)
+            backend.says(b"b")
+        self.assertGets(other, b"MISS", b"a" + b"b" * 19)
+
     def test_allLeaveWhatIsNotStored(self) -> None:
         """The backend is told to stop."""
         dialogue = self.cached()

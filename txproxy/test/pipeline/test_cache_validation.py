@@ -733,3 +733,48 @@ class IfErrorTests(StaleCase):
         got = self.assertStill(dialogue, b"STALE", b"stored", b"/", b"Cache-Control: max-stale=10")
         self.assertEqual(got.get(b"Cache-Status"), b"txproxy; hit; ttl=-1; detail=max-stale")
         self.assertNotAsked(dialogue)
+
+
+class CookieTests(StaleCase):
+    """What comes for a client with a cookie may be its own: it says nothing of what others are answered."""
+
+    def private(self, dialogue: Dialogue, *fields: bytes, method: bytes = b"GET") -> None:
+        """Have a client with a cookie ask for the backend's own word, and get what is its own."""
+        client = dialogue.client()
+        client.says(request(method + b" / HTTP/1.1", b"Cookie: a=1", b"Cache-Control: no-cache", *fields))
+        backend = self.asked(dialogue, *([b"If-None-Match"] if method == b"GET" and fields else []))
+        says = reply(b"its own", b"Cache-Control: private", b'ETag: "2"')
+        backend.says(says.removesuffix(b"its own") if method == b"HEAD" else says)
+        client.gets()
+        client.finishes()
+
+    def test_whatIsStoredStays(self) -> None:
+        """It is still fresh, and is sent to others."""
+        for method in (b"GET", b"HEAD"):
+            dialogue = self.cached()
+            self.store(dialogue, says=reply(b"stored", FRESH))
+            self.private(dialogue, method=method)
+            self.assertStill(dialogue, b"HIT", b"stored")
+            self.backends.clear()
+
+    def test_othersWaitForEachOther(self) -> None:
+        """A hit-for-miss is one for requests with a cookie alone."""
+        dialogue = self.cached()
+        self.private(dialogue)
+        clients = [self.asks(dialogue) for _ in range(3)]
+        backend = self.asked(dialogue)
+        self.assertNotAsked(dialogue)
+        backend.says(STORABLE)
+        for client in clients:
+            self.assertGets(client, b"MISS", b"stored")
+
+    def test_thoseWithCookiesDoNot(self) -> None:
+        """They ask in parallel from then on, also where something stale is stored."""
+        dialogue = self.stale(FRESH, ETAG)
+        self.private(dialogue, b"X: 1")
+        clients = [self.asks(dialogue, b"/", b"Cookie: a=%d" % number) for number in range(2)]
+        backends = [self.asked(dialogue, b"If-None-Match") for _ in clients]
+        self.assertIsNot(*backends)
+        for client, backend in zip(clients, backends, strict=True):
+            backend.says(reply(b"its own", b"Cache-Control: private"))
+            self.assertGets(client, b"EXPIRED", b"its own")
