@@ -16,7 +16,8 @@ from txproxy.observe.log import Logger, shows_debug
 log = Logger()
 
 _BATCH = 50
-"""About 0.3 ms of work: nothing periodic may hold the reactor for 1 ms."""
+_MOST_IN_A_TURN = 500
+"""About 0.5 ms of work: nothing periodic may hold the reactor for 1 ms."""
 _WAIT_S = 0.02
 _MOST_WAITING = 100_000
 
@@ -60,7 +61,8 @@ class Ending:
 
     def _turn(self) -> None:
         self._call = None
-        self._handle(_BATCH)
+        # Half of what waits: so that no more waits than twice what ends in a turn of the reactor, however many that is.
+        self._handle(max(_BATCH, min(len(self._waiting) // 2, _MOST_IN_A_TURN)))
         if self._waiting:
             self._call = self._call_later(0, self._turn)
 

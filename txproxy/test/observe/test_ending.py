@@ -42,6 +42,35 @@ class EndingTests(SynchronousTestCase):
         self.assertLessEqual(max(self.batches), 50)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def busy(self, count: int) -> tuple[int, int]:
+        """Have so many end in each turn; return how many have waited at most, and the longest batch."""
+        calls: list[tuple[Any, ...]] = []
+        waited: list[int] = []
+        batches: list[int] = []
+
+        def call_later(_delay: float, *call: Any) -> object:
+            calls.append(call)
+            return object()
+
+        ending = Ending(call_later, self.counters, lambda batch: batches.append(len(batch)), lambda each: None)
+        made = exchange()
+        made.route = None
+        for _ in range(200):
+            due, calls[:] = calls[:], []
+            for _ in range(count):
+                ending.ended(made)
+            for call, *arguments in due:
+                call(*arguments)
+            waited.append(len(ending._waiting))
+        return max(waited), max(batches)
+
+    def test_whereMoreEndThanABatchHolds(self) -> None:
+        """In turns that are busy all the time what waits does not grow from turn to turn, and no batch is long."""
+        for count in (64, 200, 400):
+            waited, batch = self.busy(count)
+            self.assertLessEqual(waited, 3 * count)
+            self.assertLessEqual(batch, 500)
+
     def test_flush(self) -> None:
         """Whoever wants to know now can have them handled."""
         self.ended(3)
