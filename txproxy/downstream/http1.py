@@ -198,10 +198,11 @@ class Http1Connection(ReceivingConnection):
         :param is_one_head: it is known to be one complete head, the usual case.
         """
         self._busy = True
+        clock = self.site.clock
+        now = clock()
         try:
             if is_one_head and data[0] != _CR:
-                clock = self.site.clock
-                data = self._start(data, b"", clock())
+                data = self._start(data, b"", now)
             while data and not self._closing:
                 if self.exchange is not None or self.is_full:
                     self._hold(data)
@@ -220,7 +221,7 @@ class Http1Connection(ReceivingConnection):
         if self.exchange is None and self._gatherer is None and not self._closing and not self.is_full:
             if self.valve.reasons:
                 self.valve.open_wide()
-            self._expect(self.settings.keepalive_timeout_s)
+            self._expect(self.settings.keepalive_timeout_s, now)
 
     def _read_head(self, data: bytes) -> bytes:
         """Start one request, or gather its head; return what follows it."""

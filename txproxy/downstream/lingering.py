@@ -98,8 +98,7 @@ class LingeringConnection(Protocol):
         ask = getattr(self.transport, "unread_bytes", None)
         return self._queued() if ask is None else int(ask())
 
-    def _expect(self, patience_s: float) -> None:
-        clock = self.site.clock  # It is no method: so it is called in half the time.
-        self.deadline = clock() + patience_s
+    def _expect(self, patience_s: float, now: float = 0.0) -> None:
+        self.deadline = (now or self.site.clock()) + patience_s
         if self.deadline < self.look_at:
             self.site.deadlines.watch(self)

@@ -49,23 +49,27 @@ class CombinedFormatter:
     def __init__(self) -> None:
         self._second = -1
         self._stamp = ""
-        self._told: tuple[object, ...] = ()
+        # Of the last line: heads that are the same have one model, and come in a row.
+        self._told: tuple[RequestHead | None, int, int, str] = (None, -1, 0, "")
         self._beginning = ""
-        """Of the last line, and what it says: heads that are the same have one model, and come in a row."""
 
     def __call__(self, exchange: Exchange, ended_at_wall_s: float) -> str:
         """Return the line, without its end."""
-        request, status, length, second = exchange.request, exchange.status, exchange.bytes_out, int(ended_at_wall_s)
-        told = request, status, length, exchange.client_address, second
-        if told != self._told:
-            self._told = told
-            begun = exchange.client_address or "-", self._stamp_of(second), _quoted(request, status, length)
-            self._beginning = '%s - - [%s] "%s"' % begun  # noqa: UP031 - half the time of an f-string
-        request_id, end = exchange.id.decode("ascii"), exchange.end_reason
+        second = int(ended_at_wall_s)
+        request, status, length, client = self._told
+        if (
+            exchange.request is not request
+            or exchange.status != status
+            or exchange.bytes_out != length
+            or exchange.client_address != client
+            or second != self._second
+        ):
+            self._begin(exchange, second)
+        request_id, end = exchange.id.decode(), exchange.end_reason
         backend = exchange.backend
         if backend is None and exchange.connect_at == NOT_YET and not exchange.tries:
             # No backend was sought, as for what is stored: all of its time was its reply's.
-            total_us = int((exchange.ended_at - exchange.started_at) * 1e6 + 0.5)
+            total_us = str(int((exchange.ended_at - exchange.started_at) * 1e6 + 0.5))
             return f"{self._beginning} {request_id} - 0 0 0 0 {total_us} {total_us} {end}"
         queue, connect, first, transfer, total = exchange.timings()
         entry = "%s %s %s %d %d %d %d %d %d %s" % (  # noqa: UP031
@@ -83,11 +87,14 @@ class CombinedFormatter:
         refused = exchange.retry_refused
         return f"{entry} retry={refused}" if refused else entry
 
-    def _stamp_of(self, second: int) -> str:
+    def _begin(self, exchange: Exchange, second: int) -> None:
+        """Make the beginning of a line."""
         if second != self._second:
             self._second = second
             self._stamp = strftime("%d/%b/%Y:%H:%M:%S +0000", gmtime(second))
-        return self._stamp
+        told = self._told = exchange.request, exchange.status, exchange.bytes_out, exchange.client_address
+        begun = exchange.client_address or "-", self._stamp, _quoted(*told[:3])
+        self._beginning = '%s - - [%s] "%s"' % begun  # noqa: UP031 - half the time of an f-string
 
 
 def _quoted(request: RequestHead | None, status: int, bytes_out: int) -> str:

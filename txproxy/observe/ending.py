@@ -15,7 +15,8 @@ from txproxy.observe.log import Logger, shows_debug
 
 log = Logger()
 
-_BATCH = 50
+_BATCH = 100
+"""About 0.1 ms of work."""
 _MOST_IN_A_TURN = 500
 """About 0.5 ms of work: nothing periodic may hold the reactor for 1 ms."""
 _WAIT_S = 0.02

@@ -20,6 +20,7 @@ from txproxy.policy.caching.directives import NOTHING_ASKED
 from txproxy.policy.caching.key import url_of
 from txproxy.policy.caching.reuse import Kind, decide, may_send_on_error
 
+_READING = (b"GET", b"HEAD")
 _WHY = {
     b"request-no-cache": Why.REQUEST,
     b"request-max-age": Why.REQUEST,
@@ -38,6 +39,7 @@ class CachedForward:
 
     def __init__(self, route: Any, tools: ForwardTools, settings: CachedRoute, engine: CacheEngine) -> None:
         self._settings = settings
+        self._chooses = settings.chooses
         self._engine = engine
         self._lookup = engine.store.lookup
         self._swept = engine.sweep.urls
@@ -51,11 +53,19 @@ class CachedForward:
         """Answer an exchange, or take it to a backend."""
         request = exchange.request
         assert request is not None
-        method = request.method
-        if method != b"GET" and method != b"HEAD" or exchange.body is not None:
-            self._start_other(exchange)
-            return
-        asked = asked_of(exchange, self._settings)
+        asked: Asked | None = request.asked
+        # What an equal head meant that came by a like connection: the same as ``asked_of``, without a call.
+        if (
+            asked is None
+            or asked.route is not self._settings
+            or asked.told != exchange.client.hop.told
+            or exchange.body is not None
+            or self._chooses
+        ):
+            if request.method not in _READING or exchange.body is not None:
+                self._start_other(exchange)
+                return
+            asked = asked_of(exchange, self._settings)
         if asked.passes:
             self.pass_by(exchange, Why.BYPASS, asked.passes, self._changing)
             return

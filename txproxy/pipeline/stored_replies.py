@@ -48,6 +48,10 @@ class StoredReplies:
         self._clock = engine.clock
         # What `send_hit` adds, ready to be sent; a percent sign in a name stands for itself.
         status = hit_status(engine.name, 0)[:-1].replace(b"%", b"%%") + b"%d"
+        self._said_of: Any = None
+        self._said_age_s = 0
+        self._said = b""
+        """Of the last hit; what is asked for most says the same for a second."""
         self._hit_lines = b"\r\nAge: %d\r\nCache-Status: " + status + b"\r\n" + b": ".join(_HIT) + b"\r\n\r\n"
 
     def send_hit(self, exchange: Exchange, asked: Asked, entry: Entry, exact_age_s: float) -> None:
@@ -56,17 +60,19 @@ class StoredReplies:
         :param exact_age_s: how old it is.
         """
         body = entry.body
-        age_s = int(exact_age_s)
-        ttl_s = int(entry.freshness.lifetime_s) - age_s
+        freshness, age_s = entry.freshness, int(exact_age_s)
         exchange.cache = b"HIT"
         self._counters.hits += 1
         if len(body) <= PIECE_BYTES and not asked.has_conditions and not self._route.chain.on_reply:
             if exchange.request.method == b"HEAD":  # type: ignore[union-attr]
                 body = b""
+            if freshness is not self._said_of or age_s != self._said_age_s:
+                self._said_of, self._said_age_s = freshness, age_s
+                self._said = self._hit_lines % (age_s, int(freshness.lifetime_s) - age_s)
             clock = self._clock
-            if exchange.client.send_stored(exchange, entry.head, self._hit_lines % (age_s, ttl_s), body, clock()):
+            if exchange.client.send_stored(exchange, entry.head, self._said, body, clock()):
                 return
-        status = hit_status(self._engine.name, ttl_s)
+        status = hit_status(self._engine.name, int(freshness.lifetime_s) - age_s)
         exchange.added = ((b"Age", b"%d" % age_s), (b"Cache-Status", status), _HIT)
         self._send(exchange, asked, entry)
 

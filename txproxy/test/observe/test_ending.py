@@ -35,11 +35,11 @@ class EndingTests(SynchronousTestCase):
 
     def test_batches(self) -> None:
         """They are handled a little later, in small batches, and no call is left behind."""
-        self.ended(120)
+        self.ended(240)
         self.assertEqual(self.counters.outcomes.total(), 0)
         self.clock.pump([0.05] * 20)
-        self.assertEqual((self.counters.outcomes.total(), sum(self.batches)), (120, 120))
-        self.assertLessEqual(max(self.batches), 50)
+        self.assertEqual((self.counters.outcomes.total(), sum(self.batches)), (240, 240))
+        self.assertLessEqual(max(self.batches), 100)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def busy(self, count: int) -> tuple[int, int]:
