@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 from txproxy.cache.budget import Loan
 from txproxy.wire.fields import Field
-
-if TYPE_CHECKING:
-    from txproxy.cache.reader import Reader
 
 PIECE_BYTES = 65536
 """Content that a client is given at a time: what its transport may hold."""
@@ -16,7 +13,7 @@ NO_TRAILERS: list[Field] = []
 
 
 class Content(Protocol):
-    """Where content comes from. Positions are in bytes from its start."""
+    """Where content comes from. Positions are in bytes from its start; readers are those of ``cache.reader``."""
 
     end: int | None
     """Where it ends; None as long as that is not known."""
@@ -26,16 +23,16 @@ class Content(Protocol):
     def read(self, position: int) -> bytes:
         """Return a piece of what is here from a position on; empty if nothing is."""
 
-    def slowed(self, reader: Reader) -> None:
+    def slowed(self, reader: Any) -> None:
         """Take note that a reader takes nothing for now."""
 
-    def caught_up(self, reader: Reader) -> None:
+    def caught_up(self, reader: Any) -> None:
         """Take note that a reader has taken all that there is, and takes more."""
 
-    def left(self, reader: Reader) -> None:
+    def left(self, reader: Any) -> None:
         """Take note that a reader wants no more, or has all of it."""
 
-    def abandoned(self, reader: Reader) -> None:
+    def abandoned(self, reader: Any) -> None:
         """Take note that the client of a reader has left."""
 
 
@@ -74,19 +71,19 @@ class WholeContent:
         begin = position - self._start
         return self._body[begin : min(begin + PIECE_BYTES, self._stop)]
 
-    def slowed(self, reader: Reader) -> None:
+    def slowed(self, reader: Any) -> None:
         """Take note that a reader has taken something before."""
         if self.loan is not None:
             self.loan.moved(reader)
 
-    def caught_up(self, reader: Reader) -> None:
+    def caught_up(self, reader: Any) -> None:
         """Nothing has waited."""
 
-    def left(self, reader: Reader) -> None:
+    def left(self, reader: Any) -> None:
         """Give its room back when nobody reads it any more."""
         if self.loan is not None:
             self.loan.end(reader)
 
-    def abandoned(self, reader: Reader) -> None:
+    def abandoned(self, reader: Any) -> None:
         """See ``left``."""
         self.left(reader)

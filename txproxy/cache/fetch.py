@@ -87,7 +87,7 @@ class Fetch:
     end: int | None = None
 
     def __init__(
-        self, owner: Owner, errand: Errand, request: RequestHead, cause: Exchange, is_behind: bool = False
+        self, owner: Owner[Fetch], errand: Errand, request: RequestHead, cause: Exchange, is_behind: bool = False
     ) -> None:
         self.owner = owner
         self.errand = errand

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from txproxy.cache.budget import Loan
 from txproxy.cache.reader import Reader
 from txproxy.errors import ProxyError
 from txproxy.wire.messages import ReplyHead
 
-if TYPE_CHECKING:
-    from txproxy.cache.fetch import Fetch
+Fetch = TypeVar("Fetch", contravariant=True)  # noqa: PLC0105 - it stands for the class of that name
 
 
-class Owner(Protocol):
+class Owner(Protocol[Fetch]):
     """Who makes fetches, and decides on their replies."""
 
     def replied(self, fetch: Fetch, reply: ReplyHead) -> None:
