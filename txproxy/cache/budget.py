@@ -20,7 +20,7 @@ class Budget:
     :param call_later: the reactor's.
     """
 
-    __slots__ = ("_call_later", "_loans", "_next", "clock", "left_bytes", "left_read_bytes")
+    __slots__ = ("_call_later", "_is_stopped", "_loans", "_next", "clock", "left_bytes", "left_read_bytes")
 
     def __init__(
         self, max_bytes: int, max_read_bytes: int, clock: Callable[[], float], call_later: Callable[..., Any]
@@ -32,6 +32,12 @@ class Budget:
         self._loans: dict[int, Loan] = {}
         """By identity of bodies, which their loans keep alive."""
         self._next: Any = None
+        self._is_stopped = False
+
+    @property
+    def lends(self) -> bool:
+        """Whether anybody reads anything."""
+        return bool(self._loans)
 
     # What is on its way.
 
@@ -68,6 +74,12 @@ class Budget:
         if loan is not None:
             self._count(loan, True)
 
+    def stored(self, body: bytes) -> None:
+        """Take note that a store holds this again: a 304 has had its body stored anew."""
+        loan = self._loans.get(id(body))
+        if loan is not None:
+            self._count(loan, False)
+
     def returned(self, loan: Loan) -> None:
         """Take note that nobody reads something any more."""
         self._count(loan, False)
@@ -75,6 +87,7 @@ class Budget:
 
     def stop(self) -> None:
         """Cut nobody any more."""
+        self._is_stopped = True
         if self._next is not None:
             self._next.cancel()
             self._next = None
@@ -84,7 +97,7 @@ class Budget:
             return
         loan.counts = counts
         self.left_read_bytes += -len(loan.body) if counts else len(loan.body)
-        if self.left_read_bytes < 0 and self._next is None:
+        if self.left_read_bytes < 0 and self._next is None and not self._is_stopped:
             # Not at once: a store may be in the middle of making room.
             self._next = self._call_later(0, self._make_room)
 

@@ -201,7 +201,11 @@ class CacheEngine:
             return False
         if not group.contest.takes(fetch.number, entry, group.is_oldest(fetch)):
             return False
-        return self.store.put(entry, now)
+        if not self.store.put(entry, now):
+            return False
+        if self.budget.lends and self.store.holds(entry):
+            self.budget.stored(entry.body)
+        return True
 
     def rule_out_older(self, fetch: Fetch) -> None:
         """Have nothing stored that was asked for earlier than this, which has brought what may not be stored."""

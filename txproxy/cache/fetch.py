@@ -150,7 +150,6 @@ class Fetch:
         exchange.head_sent = True
         self.owner.replied(self, reply)
         self._pace()
-        self._watch()
 
     def write_reply(self, data: bytes) -> None:
         """Take content; it is not empty."""
@@ -243,7 +242,6 @@ class Fetch:
             return
         if self.readers or self._is_of_use:
             self._pace()
-            self._watch()
         else:
             self.cancel("client-left")
 
@@ -251,6 +249,7 @@ class Fetch:
         """See ``Content``."""
         self.owner.abandoned(self, reader)
         self.left(reader)
+        self._watch()
 
     # What the owner calls.
 
@@ -337,7 +336,10 @@ class Fetch:
         self._pace()
 
     def _watch(self) -> None:
-        """Look again after some time if nobody reads: a slow backend is not kept busy for nobody."""
+        """Look again after some time if all have left: a slow backend is not kept busy for nobody.
+
+        What nobody has waited for from the start, or all have been answered from, has all its time.
+        """
         if not self.readers and not self.has_ended and self.reply is not None and self._look is None:
             self._look = self.owner.look_later(self._look_at, self.size)
 

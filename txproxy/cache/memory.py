@@ -120,7 +120,8 @@ class MemoryStore:
 
     def holds(self, entry: Entry) -> bool:
         """Return whether the body of this entry is in memory anyway, until ``on_removed`` is told of it."""
-        return self.on_removed is not None and entry in self._used
+        members = members_of(self._index.get(entry.key))
+        return self.on_removed is not None and any(each.body is entry.body for each in members)
 
     def remove(self, entry: Entry) -> bool:
         """See ``Store``."""

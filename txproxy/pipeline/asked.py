@@ -61,11 +61,6 @@ class Asked:
     has_cookie: bool
     """What may not be stored that comes for it says nothing of requests without a cookie."""
 
-    @property
-    def is_anybodys(self) -> bool:
-        """Whether what may not be stored that comes for it would be no other for anybody else."""
-        return not (self.is_alone or self.has_cookie)
-
 
 def asked_of(exchange: Exchange, route: CachedRoute) -> Asked:
     """Return what an exchange's request means; equal heads may stand in one object, and come by other ways."""

@@ -77,10 +77,12 @@ class ChangingForward(InvalidatingForward):
         """Take out what a reply to HEAD shows to be another one now (RFC 9111 section 4.3.5)."""
         asked, store = understand(exchange, self._settings), self._engine.store
         # What somebody with credentials gets says nothing of what others do, nor does what may answer something else.
-        if asked.passes or not asked.is_anybodys:
+        if asked.passes or asked.is_alone:
             return
         entry = store.lookup(asked.key, exchange.request)  # type: ignore[arg-type]
-        if entry is not None and not is_same_representation(entry.head, reply, len(entry.body)):
+        if entry is None or asked.has_cookie and entry.freshness.is_fresh(self._engine.wall_clock()):
+            return
+        if not is_same_representation(entry.head, reply, len(entry.body)):
             store.remove(entry)
 
 

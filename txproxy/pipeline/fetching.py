@@ -203,8 +203,7 @@ class Fetching:
         is_telling = reply.status < _FIRST_ERROR or reply.status in _GONE
         if is_telling and not errand.asked.is_alone and reply.status != _NOT_MODIFIED:
             engine.pass_by(errand.room, errand.asked.has_cookie)
-            if errand.asked.is_anybodys:
-                self._rule_out(fetch, entry)
+            self._rule_out(fetch, entry)
         for reader in _reading(fetch):
             if reader.exchange is fetch.first:
                 self._give(reader, fetch, reason)
@@ -214,9 +213,14 @@ class Fetching:
             fetch.drain()
 
     def _rule_out(self, fetch: Fetch, entry: Entry | None) -> None:
-        """Take out what a reply shows not to hold for anybody, and store nothing that was asked for before it."""
-        self._engine.rule_out_older(fetch)
-        if entry is not None:
+        """Take out what a reply shows not to hold any more, and store nothing that was asked for before it.
+
+        What somebody with a cookie gets may be that one's own: what is fresh stays for all others.
+        """
+        may_be_own = fetch.errand.asked.has_cookie
+        if not may_be_own:
+            self._engine.rule_out_older(fetch)
+        if entry is not None and not (may_be_own and entry.freshness.is_fresh(fetch.received_at)):
             self._engine.store.remove(entry)
 
     def _give(self, reader: Reader, fetch: Fetch, reason: bytes = b"", age_s: float | None = None) -> None:
@@ -278,7 +282,7 @@ class Fetching:
         variant = entry.variant if judgement.reason else judgement.variant
         fresh = Entry(entry.key, variant, head, entry.body, judgement.terms)
         is_stored = not judgement.reason and engine.put(fetch, fresh, now)
-        if judgement.reason and errand.asked.is_anybodys:
+        if judgement.reason and not errand.asked.is_alone:
             self._rule_out(fetch, entry)
         is_shared = not judgement.reason and is_for_all(judgement.terms, now)
         for reader in _reading(fetch):

@@ -62,12 +62,13 @@ def mentions_of(name: bytes) -> Callable[[list[Field]], int]:
     """Return what counts how often a request mentions a cookie of one name: at least as often as any server finds one.
 
     Servers split Cookie at semicolons, and some at white space and commas too; to some a name without an equals sign is
-    a cookie, and case does not matter.
+    a cookie, case does not matter, or a dot, a space or a bracket in a name is an underscore.
 
     :param name: of the cookie.
     """
     token = rb"!#$%&\'*+.^_`|~0-9A-Za-z-"
-    find = re.compile(rb"(?i)(?<![%b=])%b(?=[=;,\s]|\Z)" % (token, re.escape(name))).findall
+    word = re.escape(name).replace(b"_", rb"[_. \[]")
+    find = re.compile(rb"(?i)(?<![%b=])%b(?=[=;,\s]|\Z)" % (token, word)).findall
 
     def count(fields: list[Field]) -> int:
         return sum(len(find(value)) for field, value in fields if len(field) == 6 and field.lower() == b"cookie")

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from txproxy.policy.caching.vary import secondary_key
 from txproxy.wire.cookies import cookies_of, mentions_of
-from txproxy.wire.fields import CLAIM_NAMES
+from txproxy.wire.fields import CLAIM_NAMES, UNDERSCORE
 from txproxy.wire.grammar import is_token
 from txproxy.wire.messages import RequestHead
 
@@ -141,7 +141,7 @@ def _addition_of(text: str) -> Addition:
     if lower in CLAIM_NAMES:
         # The backend sees what the proxy says in them, not what a client does.
         raise ValueError(f"{text!r} is a field that the proxy sets itself")
-    return lambda request, client: secondary_key((lower,), request)
+    return lambda request, client: _field_part(request, lower)
 
 
 def _kind_and_name(text: str) -> tuple[str, bytes]:
@@ -154,6 +154,20 @@ def _kind_and_name(text: str) -> tuple[str, bytes]:
 
 def _client(request: RequestHead, client: bytes) -> bytes:
     return client
+
+
+def _field_part(request: RequestHead, lower: bytes) -> bytes:
+    part = secondary_key((lower,), request)
+    if UNDERSCORE not in request.known:
+        return part
+    # A CGI gateway makes one variable of both spellings.
+    dashed = _dashed(lower)
+    values = [value for name, value in request.fields if name.lower() != lower and _dashed(name) == dashed]
+    return part + b"".join([b"%d:%b" % (len(value), value) for value in values])
+
+
+def _dashed(name: bytes) -> bytes:
+    return name.lower().replace(b"_", b"-")
 
 
 def _cookie_part(request: RequestHead, name: bytes, mentions: int) -> bytes:
@@ -177,11 +191,11 @@ def bypass_of(names: Iterable[str]) -> Bypass | None:
     pairs = [_kind_and_name(text) for text in names]
     if not pairs:
         return None
-    headers = frozenset(name.lower() for kind, name in pairs if kind == "header")
+    headers = frozenset(_dashed(name) for kind, name in pairs if kind == "header")
     cookies = tuple(mentions_of(name) for kind, name in pairs if kind == "cookie")
 
     def passes_by(request: RequestHead) -> bool:
-        if headers and any(name.lower() in headers for name, _ in request.fields):
+        if headers and any(_dashed(name) in headers for name, _ in request.fields):
             return True
         return any(mentions(request.fields) for mentions in cookies)
 

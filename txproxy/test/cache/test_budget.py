@@ -97,6 +97,17 @@ class LoanTests(BudgetCase):
         self.budget.removed(_BODY)
         self.assertEqual(self.budget.left_read_bytes, 100)
 
+    def test_storedAgain(self) -> None:
+        """What a 304 has had stored anew takes no room."""
+        self.assertFalse(self.budget.lends)
+        reader = self.lend(_BODY, True)
+        self.budget.removed(_BODY)
+        self.budget.stored(_BODY)
+        self.budget.stored(bytes(bytearray(60)))
+        self.assertEqual((self.budget.left_read_bytes, self.budget.lends), (100, True))
+        reader.leave()
+        self.assertFalse(self.budget.lends)
+
 
 class CutTests(BudgetCase):
     """When there is no room."""
@@ -141,4 +152,5 @@ class CutTests(BudgetCase):
         self.lend(bytes(200), False)
         self.budget.stop()
         self.budget.stop()
+        self.lend(bytes(bytearray(300)), False)
         self.assertEqual(self.clock.getDelayedCalls(), [])

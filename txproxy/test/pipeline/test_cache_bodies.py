@@ -6,7 +6,7 @@ import gc
 
 from txproxy.cache.content import PIECE_BYTES
 from txproxy.pipeline import fetching
-from txproxy.test.pipeline.cache_case import FRESH, STORABLE, CacheCase, chunks, get, whole
+from txproxy.test.pipeline.cache_case import FRESH, NOT_MODIFIED, STORABLE, CacheCase, chunks, get, whole
 from txproxy.test.talk import head, reply
 from txproxy.testing import Dialogue, Peer
 
@@ -266,6 +266,19 @@ class PaceTests(CacheCase):
         for client in clients:
             client.resets()
         self.assertEqual((budget.left_bytes, budget.left_read_bytes), (1_000_000, 4_000_000))
+
+    def test_slowReadersOfWhatIsValidated(self) -> None:
+        """A 304 has the same body stored anew: who reads it takes no room."""
+        dialogue = self.cached(shared="max_bytes = 1000000\nmax_object_bytes = 900000")
+        budget = self.cache_of(dialogue).budget
+        self.store(dialogue, b"/", reply(bytes(400_000), FRESH, b'ETag: "1"'))
+        client = self.reads_slowly(dialogue, b"/")
+        dialogue.advance(61)
+        other = self.asks(dialogue)
+        self.asked(dialogue, b"If-None-Match").says(NOT_MODIFIED)
+        self.assertGets(other, b"REVALIDATED", bytes(400_000))
+        self.assertEqual(budget.left_read_bytes, 1_000_000)
+        client.resets()
 
     def test_slowReadersOfWhatIsGone(self) -> None:
         """What is evicted or purged takes room as long as somebody reads it; who takes nothing is cut when none is left."""

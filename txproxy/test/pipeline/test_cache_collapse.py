@@ -173,6 +173,29 @@ class StorableTests(CollapseCase):
             self.assertEqual(self.cache_of(dialogue).fetches, [])
             self.backends.clear()
 
+    def test_nobodyHasWaited(self) -> None:
+        """A fetch behind a client's back, or for the head alone, has all its time: nobody has left it."""
+        for method, word in ((b"GET", b"STALE"), (b"HEAD", b"EXPIRED")):
+            says = b"Cache-Control: max-age=1, stale-while-revalidate=90, stale-if-error=90"
+            dialogue = self.cached()
+            self.store(dialogue, b"/", reply(b"old", says))
+            dialogue.advance(3 if method == b"GET" else 93)
+            if method == b"HEAD":
+                says = says.replace(b"stale-if-error=90", b"stale-if-error=900")
+                self.cache_of(dialogue).clear()
+                self.store(dialogue, b"/", reply(b"old", says))
+                dialogue.advance(95)
+            client = dialogue.client()
+            client.says(request(method + b" / HTTP/1.1"))
+            backend = self.asked(dialogue)
+            backend.says(head(FRESH, b"Content-Length: 9"))
+            self.assertEqual(client.gets_head().get(b"X-Cache-Status"), word)
+            for _ in range(9):
+                dialogue.advance(4)
+                backend.says(b"n")
+            self.assertStill(dialogue, b"HIT", b"n" * 9)
+            self.backends.clear()
+
     def test_allLeaveAndOthersCome(self) -> None:
         """Who joins meanwhile is not cut, however slow the backend is."""
         dialogue = self.cached()

@@ -75,6 +75,7 @@ class MentionTests(SynchronousTestCase):
             self.assertEqual(mentions_of(b"at")([(b"Host", b"at=9"), (b"cookie", value)]), expected, value)
         self.assertEqual(mentions_of(b"at")([(b"Cookie", b"at=1"), (b"COOKIE", b"at=2"), (b"X-Cook", b"at=2")]), 2)
         self.assertEqual(mentions_of(b"a.t")([(b"Cookie", b"axt=1; a.t=2")]), 1)
+        self.assertEqual(mentions_of(b"a_t")([(b"Cookie", b"a_t=1; a.t=2; a t=3; a[t=4; a-t=5; axt=6")]), 4)
 
     @given(st.binary(max_size=30), st.sampled_from([b"at=1", b" at=1", b";at=", b"; At=1; at=2", b""]))
     @settings(max_examples=300, deadline=None)

@@ -105,6 +105,8 @@ _BYPASS: list[tuple[str, tuple[str, ...], list[Field], bool]] = [
     ("a cookie within quotes", ("cookie:session",), [(b"Cookie", b'a="1; session=2"')], True),
     ("a cookie without a value", ("cookie:session",), [(b"Cookie", b"a=1; session")], True),
     ("a cookie in the second field", ("cookie:session",), [(b"Cookie", b"a=1"), (b"cookie", b"session=2")], True),
+    ("a cookie that PHP takes for it", ("cookie:logged_in",), [(b"Cookie", b"logged.in=1")], True),
+    ("a field with an underscore", ("header:X-Preview",), [(b"X_Preview", b"1")], True),
     ("a part of a name", ("cookie:session",), [(b"Cookie", b"xsession=1; session2=1; my-session=1")], False),
     ("a value", ("cookie:session",), [(b"Cookie", b"a=session; b=session=1")], False),
     ("a cookie is no field", ("header:session",), [(b"Cookie", b"session=1")], False),
