@@ -28,6 +28,7 @@ TEST = [
     "pytest-xdist>=3.6",
     "hypothesis>=6.100",
     "grpcio>=1.70",
+    "websockets>=14",
     "ruff>=0.17,<0.18",
     "mypy>=2.4,<3",
     "mypy-zope>=1.0.17",

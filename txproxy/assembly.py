@@ -233,6 +233,7 @@ def _route(
         choose=functions[settings.choose] if settings.choose else None,
         max_body_bytes=settings.max_body_bytes,
         hsts=settings.hsts.encode(),
+        upgrades=frozenset(name.lower().encode() for name in settings.upgrades),
     )
 
     def chain(route: Route) -> Any:

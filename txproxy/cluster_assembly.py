@@ -158,6 +158,8 @@ class ClusterMaker:
             cluster.timeouts.between_bytes_s,
             cluster.timeouts.stream_s,
             pool.idle_timeout_s,
+            cluster.timeouts.tunnel_idle_s,
+            cluster.timeouts.tunnel_max_s,
         )
 
         http2, timeout_s = cluster.protocol == "h2", pool.connect_timeout_s

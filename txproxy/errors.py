@@ -315,3 +315,19 @@ class ShuttingDown(ProxyError):
     closes = True
     retry_after_s = 1
     sentence = "The proxy is stopping."
+
+
+class IdleTimeout(ProxyError):
+    """A tunnel through which no byte went for too long: either side might have said something."""
+
+    status = 0
+    end_reason = "idle-timeout"
+    sentence = "Nothing went through the tunnel for too long."
+
+
+class TooOld(ProxyError):
+    """A tunnel that has lasted as long as one may."""
+
+    status = 0
+    end_reason = "max-age"
+    sentence = "The tunnel has lasted too long."

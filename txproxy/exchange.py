@@ -144,6 +144,12 @@ class Exchange:
         """Why it ended; ``ok`` if all went well."""
         self.ended = False
 
+    @property
+    def is_tunnel(self) -> bool:
+        """Whether bytes go both ways by now, whatever they mean."""
+        status, request = self.status, self.request
+        return status == 101 or (request is not None and request.method == b"CONNECT" and 200 <= status < 300)
+
     def for_client(self, client: Any, request: RequestHead) -> Exchange:
         """Return an exchange of the same client's request that has another party for its reply.
 

@@ -57,11 +57,8 @@ NOT_YET = (
     _NotYet("listener[*].proxy_protocol"),
     _NotYet("listener[*].cluster"),
     _NotYet("listener[*].sni_clusters"),
-    _NotYet("route[*].upgrades"),
     _NotYet("route[*].connect"),
     _NotYet("cluster.*.send_proxy_protocol"),
-    _NotYet("cluster.*.timeouts.tunnel_idle_s", present),
-    _NotYet("cluster.*.timeouts.tunnel_max_s"),
     _NotYet("stage.*", present),
 )
 

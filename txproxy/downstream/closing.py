@@ -6,7 +6,7 @@ from typing import Any
 
 from txproxy.downstream.replying import ReplyingConnection
 from txproxy.errors import ClientLeft, ProxyError
-from txproxy.wire.bodies import ChunkedReader, LengthReader
+from txproxy.wire.bodies import ChunkedReader, LengthReader, UntilCloseReader
 
 
 class ClosingConnection(ReplyingConnection):
@@ -17,7 +17,7 @@ class ClosingConnection(ReplyingConnection):
 
     def __init__(self, site: Any) -> None:
         super().__init__(site)
-        self._reader: LengthReader | ChunkedReader | None = None
+        self._reader: LengthReader | ChunkedReader | UntilCloseReader | None = None
         """Of the current request's body, until all of it has come."""
         self._buffer: bytes | bytearray = b""
         """What came after the current request."""

@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from txproxy.bridge.body import RequestBody
 from txproxy.bridge.valve import Valve
-from txproxy.downstream.receiving import ReceivingConnection
+from txproxy.downstream.tunnelling import TunnellingConnection
 from txproxy.errors import (
     BadBody,
     BadRequest,
@@ -46,7 +46,7 @@ _MOST_SHOWN_BYTES = 512
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol)
-class Http1Connection(ReceivingConnection):
+class Http1Connection(TunnellingConnection):
     """One client connection.
 
     :param site: the listener that it belongs to.
@@ -114,10 +114,11 @@ class Http1Connection(ReceivingConnection):
         self._read_closed = True
         if exchange is not None and self._reader is not None and not exchange.head_sent:
             self.fail(exchange, BadBody("the body was cut"))
-        elif exchange is not None:
+        elif exchange is not None and not exchange.is_tunnel:
             self.transport.abortConnection()
             self._left()
         else:
+            self._left()
             self._refuse_partial_head()
             self.transport.unregisterProducer()
             self.transport.loseConnection()
@@ -356,6 +357,8 @@ class Http1Connection(ReceivingConnection):
     # The end of exchanges and of the connection.
 
     def _exchange_finished(self, exchange: Exchange, abort: bool) -> None:
+        if exchange.attempt is not None:
+            self._forget_age(exchange)
         if self._closing:
             return
         if not self._keep_alive or abort or self.site.draining and not self._buffer:

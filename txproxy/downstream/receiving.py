@@ -23,7 +23,7 @@ class ReceivingConnection(ClosingConnection):
             content = reader.feed(data)
             exchange.bytes_in += len(content)
             route = exchange.route
-            if route is not None and 0 < route.rules.max_body_bytes < exchange.bytes_in:
+            if route is not None and 0 < route.rules.max_body_bytes < exchange.bytes_in and not reader.is_endless:
                 raise BodyTooLarge(f"{exchange.bytes_in} bytes and more")
         except ProxyError as error:
             self._keep_alive = False
@@ -37,13 +37,13 @@ class ReceivingConnection(ClosingConnection):
             if not self.is_full:
                 self.deadline = NEVER
             body.end(reader.trailers)
-        elif not self.is_full:
+        elif not self.is_full and not reader.is_endless:
             self._expect(self.settings.body_timeout_s)
 
     def _awaits_body(self) -> None:
         """Start the clock for the next part of a body, unless the client waits to be told to send it."""
-        exchange = self.exchange
-        if exchange is None or self._reader is None or self.is_full:
+        exchange, reader = self.exchange, self._reader
+        if exchange is None or reader is None or reader.is_endless or self.is_full:
             return
         if exchange.request.expects_continue and not exchange.bytes_in and not self._told_to_go_on:  # type: ignore[union-attr]
             return

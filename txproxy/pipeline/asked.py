@@ -109,6 +109,8 @@ def understand(exchange: Exchange, route: CachedRoute) -> Asked:
 def _passes(request: RequestHead, route: CachedRoute, told: frozenset[bytes], trusted: bool) -> bytes:
     if request.target[:1] != b"/":
         return b"target"
+    if request.options is not None and b"upgrade" in request.options:
+        return b"upgrade"  # What comes may be no reply but a tunnel.
     if any(pattern.search(request.path) for pattern in route.exclude):
         return b"excluded"
     if route.bypass is not None and route.bypass(request):

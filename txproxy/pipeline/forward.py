@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 from twisted.python.failure import Failure
 
-from txproxy.errors import NoReply, ProxyError, Unprocessed
+from txproxy.errors import NoReply, ProxyError, TooOld, Unprocessed
 from txproxy.exchange import NOT_YET, Exchange
 from txproxy.pipeline import chain as chains
 from txproxy.policy import retries
 from txproxy.wire.messages import ReplyHead
+from txproxy.wire.upgrade import upgrade_of
 
 _UNAVAILABLE = 501
 """Statuses above it may say that the backend cannot serve."""
@@ -46,6 +47,10 @@ class Forward:
     def start(self, exchange: Exchange) -> None:
         """Take an exchange to the backend whose turn it is."""
         exchange.forward = self
+        request = exchange.request
+        assert request is not None
+        if request.options is not None and (protocols := upgrade_of(request, self._route.rules.upgrades)):
+            exchange.request = request.with_upgrade(protocols)
         if exchange.body is not None:
             exchange.body.keep_at_most(exchange.cluster.settings.retry.body_bytes)
         self._begin(exchange, True)
@@ -150,8 +155,26 @@ class Forward:
             if not chain.reply(exchange, self._agreed):
                 return False
             reply = exchange.reply
-        exchange.client.start_reply(exchange, reply)
+        self._start_reply(exchange, reply)
         return True
+
+    def _start_reply(self, exchange: Exchange, reply: ReplyHead) -> None:
+        """Give the client the head of a reply that all stages agree to."""
+        if exchange.server.is_tunnel:
+            exchange.client.start_tunnel(exchange, reply)
+            self._limit_age(exchange)
+        else:
+            exchange.client.start_reply(exchange, reply)
+
+    def _limit_age(self, exchange: Exchange) -> None:
+        """Have a tunnel end in time."""
+        limit_s = 0.0 if exchange.server is None else exchange.server.tunnel_max_s
+        if limit_s:
+            exchange.attempt = self._call_later(limit_s, self._too_old, exchange, limit_s)
+
+    def _too_old(self, exchange: Exchange, limit_s: float) -> None:
+        exchange.attempt = None
+        exchange.client.fail(exchange, TooOld(f"after {limit_s:g} s"))
 
     def count_reply(self, exchange: Exchange, reply: ReplyHead) -> None:
         """Take note of the head of a reply: no other backend is asked any more."""
@@ -163,7 +186,7 @@ class Forward:
     def _agreed(self, exchange: Exchange) -> None:
         connection = exchange.server
         if connection is not None:
-            exchange.client.start_reply(exchange, exchange.reply)
+            self._start_reply(exchange, exchange.reply)  # type: ignore[arg-type]
             connection.go_on()
 
     def upstream_failed(self, exchange: Exchange, error: ProxyError, reused: bool, begun: bool) -> None:

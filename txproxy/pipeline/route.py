@@ -26,6 +26,8 @@ class RouteRules(NamedTuple):
     choose: Callable[[RequestFacts], str] | None = None
     max_body_bytes: int = 0
     hsts: bytes = b""
+    upgrades: frozenset[bytes] = frozenset()
+    """Protocols in lower case to which a connection may be upgraded."""
     """Value of Strict-Transport-Security on replies over https; empty for none."""
 
 

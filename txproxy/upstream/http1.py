@@ -16,8 +16,8 @@ from txproxy.errors import BadReply, NoReply, ProxyError, ReplyCut, ReplyTimeout
 from txproxy.exchange import Exchange
 from txproxy.policy.deadlines import NEVER
 from txproxy.tls.verification import PeerRefused
-from txproxy.upstream.patience import PatientConnection
 from txproxy.upstream.tools import MOST_INTERIM_REPLIES
+from txproxy.upstream.tunnelling import TunnellingConnection
 from txproxy.wire.bodies import ChunkedReader, LengthReader, UntilCloseReader, write_chunk
 from txproxy.wire.fields import Field
 from txproxy.wire.forwarding import write_last_chunk, write_request_head
@@ -28,7 +28,7 @@ from txproxy.wire.messages import ReplyHead
 NO_TRAILERS: list[Field] = []
 
 
-class UpstreamConnection(PatientConnection):
+class UpstreamConnection(TunnellingConnection):
     """One connection to a backend.
 
     :param backend: takes it back with ``release`` and ``lost``.
@@ -73,7 +73,9 @@ class UpstreamConnection(PatientConnection):
         """The backend has kept us waiting, or the connection idles for too long."""
         exchange = self._exchange
         if exchange is None:
-            self._leave_pool()
+            self._leave()
+        elif self.is_tunnel and exchange.head_sent:
+            self._tunnel_is_idle(exchange)
         elif self._is_full and exchange.reply is None and self._reads_on():
             self._set_deadline(exchange)
         elif exchange.head_sent or exchange.reply is not None:
@@ -190,12 +192,17 @@ class UpstreamConnection(PatientConnection):
                 reply = self._parse(head, method)
                 if reply.status >= 200:
                     break
+                if reply.status == 101:
+                    self._check_switch(exchange, reply)
+                    break
                 self._read_interim(exchange, reply)
                 if self._exchange is not exchange or not data:
                     return
         except ProxyError as error:
             self._fail(exchange, error)
             return
+        if reply.status == 101 or method == b"CONNECT" and reply.status < 300:
+            self._become_tunnel()
         self._begin_reply(exchange, reply, data)
 
     def _gather(self, data: bytes) -> tuple[bytes, bytes] | None:
@@ -208,8 +215,6 @@ class UpstreamConnection(PatientConnection):
 
     def _read_interim(self, exchange: Exchange, reply: ReplyHead) -> None:
         self._interim_replies += 1
-        if reply.status == 101:
-            raise BadReply("101 that nobody asked for")
         if self._interim_replies > MOST_INTERIM_REPLIES:
             raise BadReply("interim replies without end")
         if reply.status == 100:
@@ -220,7 +225,7 @@ class UpstreamConnection(PatientConnection):
     def _begin_reply(self, exchange: Exchange, reply: ReplyHead, rest: bytes) -> None:
         exchange.reply = reply
         exchange.replied_at = now = self._clock()
-        length = reply.content_length
+        length = None if self.is_tunnel else reply.content_length
         if length == len(rest):
             # All of it has come already: the usual case for short replies.
             if exchange.forward.reply_received(exchange, reply):
@@ -230,12 +235,14 @@ class UpstreamConnection(PatientConnection):
             return
         if length is not None:
             self._reader = LengthReader(length)
-        elif reply.chunked:
+        elif reply.chunked and not self.is_tunnel:
             self._reader = ChunkedReader(BadReply)
         else:
             self._reader = UntilCloseReader()
         self._patience_s = self._timeouts.between_bytes_s
-        if reply.known.get(b"content-type", b"")[:17].lower() == b"text/event-stream":
+        if self.is_tunnel:
+            self._patience_s = self._timeouts.tunnel_idle_s
+        elif reply.known.get(b"content-type", b"")[:17].lower() == b"text/event-stream":
             self._patience_s = self._timeouts.stream_s
         if exchange.forward.reply_received(exchange, reply):
             self._pass_first(exchange, rest)

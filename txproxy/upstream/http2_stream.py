@@ -30,6 +30,8 @@ class Http2Stream(SendingStream):
     :param connection: where it belongs.
     """
 
+    is_tunnel = False
+
     __slots__ = (
         "_arrived",
         "_begun",

@@ -21,6 +21,10 @@ class UpstreamTimeouts(NamedTuple):
     """Instead of the last, for event streams and gRPC."""
     idle_s: float = 30
     """How long a connection may stay without an exchange."""
+    tunnel_idle_s: float = 3600
+    """How long nothing may go through a tunnel, either way."""
+    tunnel_max_s: float = 0
+    """How long a tunnel may last; 0 for no limit."""
 
 
 class UpstreamTools(NamedTuple):

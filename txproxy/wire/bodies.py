@@ -36,6 +36,7 @@ class LengthReader:
     """
 
     __slots__ = ("done", "remaining", "rest", "trailers")
+    is_endless = False
 
     def __init__(self, length: int) -> None:
         self.remaining = length
@@ -62,9 +63,10 @@ class LengthReader:
 
 
 class UntilCloseReader:
-    """Reads a reply's body that ends with its connection (RFC 9112 section 6.3, last case)."""
+    """Reads what ends with its connection: a reply's body (RFC 9112 section 6.3, last case), or a tunnel."""
 
     __slots__ = ("done", "rest", "trailers")
+    is_endless = True
 
     def __init__(self) -> None:
         self.done = False
@@ -88,6 +90,7 @@ class ChunkedReader:
     """
 
     __slots__ = ("_buffer", "_error", "_extensions", "_left", "_state", "done", "rest", "trailers")
+    is_endless = False
 
     _SIZE, _DATA, _DATA_END, _TRAILERS = range(4)
 

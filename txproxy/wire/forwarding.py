@@ -225,8 +225,15 @@ def _added_request_fields(request: RequestHead, hop: Hop, request_id: bytes, for
         added.append((b"Forwarded", _forwarded_element(request.host, hop)))
     if request.chunked:
         added.append((b"Transfer-Encoding", b"chunked"))
+    options = []
     if takes_trailers(request):
-        added += [(b"TE", b"trailers"), (b"Connection", b"TE")]
+        added.append((b"TE", b"trailers"))
+        options.append(b"TE")
+    if request.upgrade:
+        added.append((b"Upgrade", request.upgrade))
+        options.append(b"Upgrade")
+    if options:
+        added.append((b"Connection", b", ".join(options)))
     return added
 
 

@@ -43,6 +43,7 @@ class RequestHead:
         "port",
         "suspicious",
         "target",
+        "upgrade",
         "version",
         "way",
     )
@@ -82,8 +83,16 @@ class RequestHead:
         """The same for HTTP/2, from :authority on, once a writer has made it; see ``http2.requests``."""
         self.asked: Any = None
         """What it means to the cache of the last route that it came to; see ``pipeline.asked``."""
+        self.upgrade = b""
+        """Protocols that a backend is asked to go on with; see ``wire.upgrade``."""
         self.way: Any = None
         """Where a router has sent it, for equal heads that come later; see ``pipeline.route``."""
+
+    def with_upgrade(self, protocols: bytes) -> RequestHead:
+        """Return the same request, by which a backend is asked to go on with another protocol."""
+        other = self.with_fields(self.fields)
+        other.upgrade = protocols
+        return other
 
     def with_fields(self, fields: list[Field]) -> RequestHead:
         """Return the same request with other fields, none of which the proxy itself acts on.

@@ -44,11 +44,11 @@ class DumpTests(SynchronousTestCase):
             'level = "info"',
             "idle_timeout_s = 30",
             "h2_max_streams = 100",
-            "# tunnel_idle_s = 3600",
+            "tunnel_idle_s = 3600",
             "[cluster.api.passive]",
             "failures = 5",
             "verify = true",
-            '# upgrades = ["websocket"]',
+            'upgrades = ["websocket"]',
             "request_headers = { set = {}, add = {}, remove = [] }",
             '  { address = "127.0.0.1:8081", weight = 1, backup = false },',
         ):

@@ -15,8 +15,6 @@ REFUSED_OF_EXAMPLE = """\
 21: admin
 60: listener[2].protocol
 61: listener[2].cluster
-93: route[0].upgrades
-170: cluster.api.timeouts.tunnel_idle_s
 178: cluster.db.send_proxy_protocol"""
 
 
@@ -63,7 +61,7 @@ class SupportTests(SynchronousTestCase):
             ),
             ({"admin": {}}, "admin: [admin] is not supported yet"),
             ({"stage": {"limit": {}}}, "stage.limit: [stage.limit] is not supported yet"),
-            ({"route": [{"upgrades": ["websocket"]}]}, "route[0].upgrades: upgrades is not supported yet"),
+            ({"route": [{"connect": True}]}, "route[0].connect: connect = true is not supported yet"),
             (
                 {"cluster": {"a.b": {"send_proxy_protocol": "v1"}}},
                 'cluster."a.b".send_proxy_protocol: send_proxy_protocol = "v1" is not supported yet',

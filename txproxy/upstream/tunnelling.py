@@ -1,0 +1,76 @@
+"""A connection to a backend that goes on as a tunnel: bytes both ways, whatever they mean (RFC 9110 section 7.8).
+
+Content of the request and of the reply flow as ever, under the same flow control, but for their ends: there is none
+but that of a connection, and when one side closes, what it has sent still goes to the other (section 9.3.6).
+"""
+
+from __future__ import annotations
+
+from txproxy.errors import BadReply, IdleTimeout
+from txproxy.exchange import Exchange
+from txproxy.policy.deadlines import NEVER
+from txproxy.upstream.patience import PatientConnection
+from txproxy.wire.messages import ReplyHead
+from txproxy.wire.upgrade import is_switch
+
+_LAST_BYTES_S = 10.0
+"""How long the last bytes of a client may take to be read by the backend."""
+
+
+class TunnellingConnection(PatientConnection):
+    """Becomes a tunnel when the backend says so."""
+
+    # On the class, as most connections are none; see ``PatientConnection``.
+    is_tunnel = False
+    _is_leaving = False
+    """The client has closed; what it has sent is still on its way."""
+
+    def _check_switch(self, exchange: Exchange, reply: ReplyHead) -> None:
+        """Let a 101 pass if the client has asked for that.
+
+        :raises BadReply: if it has not, or has not sent all of its request.
+        """
+        asked = exchange.request.upgrade  # type: ignore[union-attr]
+        if not asked:
+            raise BadReply("101 that nobody asked for")
+        if not is_switch(reply, asked):
+            raise BadReply(f"101 for another protocol than {asked!r}")
+
+    def _become_tunnel(self) -> None:
+        """Have the client wait from now on when the backend reads too slowly; no other exchange comes after this."""
+        self.is_tunnel = True
+        self.is_reusable = False
+        self._request_sent = False
+
+    @property
+    def tunnel_max_s(self) -> float:
+        """How long a tunnel may last, in seconds; 0 for no limit."""
+        return self._timeouts.tunnel_max_s
+
+    def end_tunnel(self) -> None:
+        """The client has closed: send what it has sent, then close too."""
+        self._exchange = self._reader = None
+        self._held = b""
+        if self._is_open:
+            self._is_open = False
+            self._is_leaving = True
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+            self._expect(_LAST_BYTES_S)
+        if self.in_pool:
+            self.in_pool = False
+            self._backend.lost(self)
+
+    def _tunnel_is_idle(self, exchange: Exchange) -> None:
+        exchange.client.fail(exchange, IdleTimeout(f"{self._backend.name}: nothing for {self._patience_s:g} s"))
+
+    def _leave(self) -> None:
+        """Close: it has idled for too long, or the backend does not read the last bytes of a tunnel."""
+        if self._is_leaving:
+            self.deadline = NEVER
+            self.transport.abortConnection()
+        else:
+            self._leave_pool()
+
+    def _leave_pool(self) -> None:
+        raise NotImplementedError
