@@ -148,7 +148,7 @@ class Exchange:
     def is_tunnel(self) -> bool:
         """Whether bytes go both ways by now, whatever they mean."""
         status, request = self.status, self.request
-        return status == 101 or (request is not None and request.method == b"CONNECT" and 200 <= status < 300)
+        return status == 101 or (200 <= status < 300 and request is not None and request.is_for_tunnel)
 
     def for_client(self, client: Any, request: RequestHead) -> Exchange:
         """Return an exchange of the same client's request that has another party for its reply.

@@ -57,7 +57,6 @@ NOT_YET = (
     _NotYet("listener[*].proxy_protocol"),
     _NotYet("listener[*].cluster"),
     _NotYet("listener[*].sni_clusters"),
-    _NotYet("route[*].connect"),
     _NotYet("cluster.*.send_proxy_protocol"),
     _NotYet("stage.*", present),
 )

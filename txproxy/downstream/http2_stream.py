@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 from txproxy.bridge.body import RequestBody
 from txproxy.bridge.valve import Valve
-from txproxy.downstream.http2_replying import ReplyingStream
+from txproxy.downstream.http2_tunnelling import TunnellingStream
 from txproxy.errors import (
     BadBody,
     BadRequest,
@@ -29,7 +29,7 @@ from txproxy.wire.http2.requests import parse_request_trailers
 _HEAD_REQUEST = (b":method", b"HEAD")
 
 
-class Http2Stream(ReplyingStream):
+class Http2Stream(TunnellingStream):
     """A stream.
 
     :param connection: the one that it belongs to.
@@ -60,7 +60,9 @@ class Http2Stream(ReplyingStream):
         if self.hop.trusted:
             exchange.id = request_id_of(request) or exchange.id
             exchange.client_address = site.client_of(self.peer, request)
-        if not ended:
+        if request.is_for_tunnel:
+            exchange.request = self._prepare_tunnel(request)
+        elif not ended:
             self.valve = Valve(self)
             if request.content_length == 0:
                 # Whether it is as it says shows at its end: until then no backend may see what would look complete.
@@ -98,14 +100,17 @@ class Http2Stream(ReplyingStream):
             self._break(BadBody("content is not as long as Content-Length says"))
             return
         route = exchange.route
-        if route is not None and 0 < route.rules.max_body_bytes < exchange.bytes_in:
+        body = exchange.body
+        if exchange.request.is_for_tunnel:  # type: ignore[union-attr]
+            body = self._early
+        elif route is not None and 0 < route.rules.max_body_bytes < exchange.bytes_in:
             self.fail(exchange, BodyTooLarge(f"{exchange.bytes_in} bytes and more"))
             return
         if exchange.bytes_in == declared and not ended:
             # With these bytes a backend would take the request for complete, which it is not before the stream's end.
             self._last += data
         elif data:
-            exchange.body.write(data)
+            body.write(data)
         if ended:
             self._request_ended([])
         elif exchange.ended:
@@ -146,6 +151,10 @@ class Http2Stream(ReplyingStream):
             return
         if not self._waiting:
             self.deadline = NEVER
+        if exchange.request.is_for_tunnel:  # type: ignore[union-attr]
+            if exchange.is_tunnel:
+                self._leave_tunnel()
+            return
         if exchange.body is None:
             self._start()
             return
@@ -171,6 +180,8 @@ class Http2Stream(ReplyingStream):
         if self._is_complete or exchange.ended or self._waiting or self.valve.reasons:
             return
         request = exchange.request
+        if request is not None and request.is_for_tunnel:
+            return
         if request is not None and request.expects_continue and not exchange.bytes_in and not self._told_to_go_on:
             return
         # What needs no deadline in the end is not to leave one in the wheel.

@@ -12,7 +12,7 @@ from txproxy.errors import IdleTimeout, ProxyError, TooOld
 from txproxy.exchange import Exchange
 from txproxy.policy.deadlines import NEVER
 from txproxy.wire.bodies import UntilCloseReader
-from txproxy.wire.forwarding import NO_REPLY_RULES, write_reply_head
+from txproxy.wire.forwarding import NO_REPLY_RULES, without, write_reply_head
 from txproxy.wire.messages import ReplyHead
 
 
@@ -35,6 +35,8 @@ class TunnellingConnection(ReceivingConnection):
             extra = b"\r\nUpgrade: %b\r\nConnection: Upgrade" % reply.known.get(b"upgrade", b"")
         route = exchange.route
         rules = NO_REPLY_RULES if route is None else route.reply_rules
+        if reply.status != 101:
+            reply = without(reply, b"content-length")  # RFC 9110 section 9.3.6: a tunnel has no length.
         tail = self.site.reply_tails[reply.version]
         self.transport.write(write_reply_head(reply, tail + exchange.id + extra + b"\r\n\r\n", rules))
         exchange.head_sent = True

@@ -26,7 +26,8 @@ from txproxy.policy.caching.key import additions_of, bypass_of
 
 
 def _screen(settings: RouteSettings, config: Config) -> Screen:
-    return Screen(config.proxy.via_name.encode(), settings.allow_dot_segments, settings.max_body_bytes)
+    name = config.proxy.via_name.encode()
+    return Screen(name, settings.allow_dot_segments, settings.max_body_bytes, settings.connect)
 
 
 def _sticky(settings: RouteSettings, config: Config) -> Sticky | None:

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 from twisted.python.failure import Failure
 
-from txproxy.errors import NoReply, ProxyError, TooOld, Unprocessed
+from txproxy.errors import MethodRefused, NoReply, ProxyError, TooOld, Unprocessed
 from txproxy.exchange import NOT_YET, Exchange
 from txproxy.pipeline import chain as chains
 from txproxy.policy import retries
-from txproxy.wire.messages import ReplyHead
+from txproxy.wire.messages import ReplyHead, RequestHead
 from txproxy.wire.upgrade import upgrade_of
 
 _UNAVAILABLE = 501
@@ -49,11 +49,18 @@ class Forward:
         exchange.forward = self
         request = exchange.request
         assert request is not None
-        if request.options is not None and (protocols := upgrade_of(request, self._route.rules.upgrades)):
-            exchange.request = request.with_upgrade(protocols)
+        if request.options is not None and b"upgrade" in request.options:
+            self._ask_for_upgrade(exchange, request)
         if exchange.body is not None:
             exchange.body.keep_at_most(exchange.cluster.settings.retry.body_bytes)
         self._begin(exchange, True)
+
+    def _ask_for_upgrade(self, exchange: Exchange, request: RequestHead) -> None:
+        protocols = upgrade_of(request, self._route.rules.upgrades)
+        if protocols:
+            exchange.request = request.with_upgrade(protocols)
+        elif request.protocol:
+            raise MethodRefused(f"CONNECT for {request.protocol!r}")
 
     def start_again(self, exchange: Exchange) -> None:
         """Take an exchange to a backend: it has waited until something was known of them, or long enough."""
@@ -156,7 +163,7 @@ class Forward:
                 return False
             reply = exchange.reply
         self._start_reply(exchange, reply)
-        return True
+        return not exchange.ended
 
     def _start_reply(self, exchange: Exchange, reply: ReplyHead) -> None:
         """Give the client the head of a reply that all stages agree to."""

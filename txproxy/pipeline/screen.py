@@ -15,14 +15,18 @@ class Screen:
     :param via_name: our name in Via.
     :param allow_dot_segments: let targets with dot segments pass.
     :param max_body_bytes: 0 for no limit; what has no declared length is counted as it comes.
+    :param allow_connect: let CONNECT pass; a backend decides on it.
     """
 
     goes_by_head = True
 
-    def __init__(self, via_name: bytes, allow_dot_segments: bool, max_body_bytes: int) -> None:
+    def __init__(
+        self, via_name: bytes, allow_dot_segments: bool, max_body_bytes: int, allow_connect: bool = False
+    ) -> None:
         self._via_name = via_name
         self._allow_dot_segments = allow_dot_segments
         self._max_body_bytes = max_body_bytes
+        self._allow_connect = allow_connect
 
     def on_request(self, exchange: Exchange) -> Reply | None:
         """Refuse by raising, answer what only we may answer, or let it pass."""
@@ -30,7 +34,7 @@ class Screen:
         assert request is not None
         if request.suspicious and not self._allow_dot_segments:
             raise BadRequest("dot segments, a fragment, or a broken escape in the target")
-        if request.method == b"CONNECT":
+        if request.method == b"CONNECT" and not self._allow_connect:
             raise MethodRefused("CONNECT")
         known = request.known
         if len(known) == 1 and b"host" in known:

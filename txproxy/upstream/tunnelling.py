@@ -10,8 +10,9 @@ from txproxy.errors import BadReply, IdleTimeout
 from txproxy.exchange import Exchange
 from txproxy.policy.deadlines import NEVER
 from txproxy.upstream.patience import PatientConnection
+from txproxy.wire.fields import value_of
 from txproxy.wire.messages import ReplyHead
-from txproxy.wire.upgrade import is_switch
+from txproxy.wire.upgrade import ACCEPT, KEY, accept_for, is_switch
 
 _LAST_BYTES_S = 10.0
 """How long the last bytes of a client may take to be read by the backend."""
@@ -30,11 +31,16 @@ class TunnellingConnection(PatientConnection):
 
         :raises BadReply: if it has not, or has not sent all of its request.
         """
-        asked = exchange.request.upgrade  # type: ignore[union-attr]
-        if not asked:
+        request = exchange.request
+        assert request is not None
+        if not request.upgrade:
             raise BadReply("101 that nobody asked for")
-        if not is_switch(reply, asked):
-            raise BadReply(f"101 for another protocol than {asked!r}")
+        if not is_switch(reply, request.upgrade):
+            raise BadReply(f"101 for another protocol than {request.upgrade!r}")
+        if request.protocol:  # The key is ours: the client cannot see whether the answer fits.
+            key, accept = (value_of(fields, name) for fields, name in ((request.fields, KEY), (reply.fields, ACCEPT)))
+            if key is not None and accept != accept_for(key):
+                raise BadReply("101 with another Sec-WebSocket-Accept than that of the key")
 
     def _become_tunnel(self) -> None:
         """Have the client wait from now on when the backend reads too slowly; no other exchange comes after this."""

@@ -16,6 +16,7 @@ _COPIED = (
     "options",
     "path",
     "port",
+    "protocol",
     "suspicious",
     "version",
 )
@@ -41,6 +42,7 @@ class RequestHead:
         "options",
         "path",
         "port",
+        "protocol",
         "suspicious",
         "target",
         "upgrade",
@@ -83,6 +85,8 @@ class RequestHead:
         """The same for HTTP/2, from :authority on, once a writer has made it; see ``http2.requests``."""
         self.asked: Any = None
         """What it means to the cache of the last route that it came to; see ``pipeline.asked``."""
+        self.protocol = b""
+        """What an extended CONNECT of HTTP/2 asks for (RFC 8441); such a request has the method GET, as in HTTP/1.1."""
         self.upgrade = b""
         """Protocols that a backend is asked to go on with; see ``wire.upgrade``."""
         self.way: Any = None
@@ -103,6 +107,11 @@ class RequestHead:
         for name in _COPIED:
             setattr(other, name, getattr(self, name))
         return other
+
+    @property
+    def is_for_tunnel(self) -> bool:
+        """Whether what follows is no body but bytes of a tunnel, if there is to be one (RFC 9110 section 9.3.6)."""
+        return bool(self.protocol) or self.method == b"CONNECT"
 
     @property
     def has_body(self) -> bool:

@@ -21,6 +21,7 @@ from txproxy.config.model import (
     Listener,
     Passive,
     Pool,
+    ProxySettings,
     Retry,
     Route,
 )
@@ -314,12 +315,13 @@ class LoadDataTests(SynchronousTestCase):
     def test_theModelIsCheckedLikeAFile(self) -> None:
         """A model may name what does not exist or what is not served; its strings are final."""
         listener = Listener(name="web", address="127.0.0.1:0")
-        route = Route(name="all", cluster="api", connect=True, headers={"X": "${NO}"})
-        error = self.assertRaises(ConfigError, load_data, Config(listener=(listener,), route=(route,)), "here", {})
+        route = Route(name="all", cluster="api", headers={"X": "${NO}"})
+        config = Config(proxy=ProxySettings(workers=2), listener=(listener,), route=(route,))
+        error = self.assertRaises(ConfigError, load_data, config, "here", {})
         self.assertEqual(
             str(error).split("\n"),
             [
-                "here: route[0].connect: connect = true is not supported yet",
+                "here: proxy.workers: workers = 2 is not supported yet (allowed: 1)",
                 'here: route[0].cluster: there is no cluster "api" (there is none)',
             ],
         )

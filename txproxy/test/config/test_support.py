@@ -61,7 +61,6 @@ class SupportTests(SynchronousTestCase):
             ),
             ({"admin": {}}, "admin: [admin] is not supported yet"),
             ({"stage": {"limit": {}}}, "stage.limit: [stage.limit] is not supported yet"),
-            ({"route": [{"connect": True}]}, "route[0].connect: connect = true is not supported yet"),
             (
                 {"cluster": {"a.b": {"send_proxy_protocol": "v1"}}},
                 'cluster."a.b".send_proxy_protocol: send_proxy_protocol = "v1" is not supported yet',

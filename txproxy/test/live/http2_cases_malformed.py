@@ -224,7 +224,9 @@ NAMES: list[Malformed] = [
     _connect("with-path", *_ALL),
     _connect("with-scheme", b":method", b":scheme", b":authority"),
     _connect("without-authority", b":method"),
-    _connect("extended", *_ALL, b":protocol"),
+    _connect("extended-no-path", b":method", b":scheme", b":authority", b":protocol"),
+    _connect("extended-no-scheme", b":method", b":path", b":authority", b":protocol"),
+    _connect("extended-no-authority", b":method", b":scheme", b":path", b":protocol"),
 ]  # fmt: skip
 
 SPACES: list[Malformed] = [

@@ -61,10 +61,16 @@ class AskingTests(UpgradeCase):
             ("", (b"Connection: keep-alive", b"Upgrade: websocket"), b"GET", b"", None),
         ):
             dialogue = self.proxy(route=route)
-            _, backend = self.asks(dialogue, *fields, method=method, body=body)
+            _, backend = self.asks(dialogue, *fields, KEY, method=method, body=body)
             got = backend.gets_head()
             self.assertEqual((got.get(b"Upgrade"), got.get(b"Connection")), (expected, expected and b"Upgrade"), fields)
             backend.says(OK)
+
+    def test_withoutAKey(self) -> None:
+        """WebSocket needs one (RFC 6455 section 4.2.1): without it the request is an ordinary one."""
+        _, backend = self.asks(self.proxy(), *ASK)
+        self.assertIsNone(backend.gets_head().get(b"Upgrade"))
+        backend.says(OK)
 
     def test_whatNobodyAskedFor(self) -> None:
         """A 101 to an ordinary request, to another protocol, or without one: 502."""
@@ -75,7 +81,7 @@ class AskingTests(UpgradeCase):
             (ASK, head(b"Connection: Upgrade", status=b"HTTP/1.1 101 Switching Protocols")),
         ):
             dialogue = self.proxy()
-            client, backend = self.asks(dialogue, *fields)
+            client, backend = self.asks(dialogue, *fields, KEY)
             backend.says(says)
             self.assertIn(b"502", client.gets_head().line)
             self.assertEnd(dialogue, "bad-reply", 502)

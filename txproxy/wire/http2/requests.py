@@ -28,7 +28,7 @@ from txproxy.wire.memory import Memory
 from txproxy.wire.messages import RequestHead
 from txproxy.wire.parsers import MOST_HEAD_BYTES, MOST_HEADS
 
-_PSEUDO_NAMES = frozenset((b":authority", b":method", b":path", b":scheme"))
+_PSEUDO_NAMES = frozenset((b":authority", b":method", b":path", b":protocol", b":scheme"))
 _PORTS = {b"http": 80, b"https": 443}
 _LINE_OVERHEAD = len("  HTTP/2.0")
 _SLASH = 0x2F
@@ -84,7 +84,15 @@ def parse_request_fields(fields: list[Field], ended: bool, limits: HeadLimits) -
     request.version = b"2.0"
     set_target(request)
     set_authority(request)
-    _set_framing(request, ended)
+    protocol = pseudo.get(b":protocol", b"")
+    if protocol:
+        request.protocol = known[b"upgrade"] = protocol
+        request.options = [b"upgrade"]
+    if request.is_for_tunnel:
+        if b"content-length" in known:
+            raise BadRequest("CONNECT has no content")
+    else:
+        _set_framing(request, ended)
     if b"expect" in known:
         framing.set_expectation(request)
     return request
@@ -106,6 +114,11 @@ def _method_and_target(pseudo: dict[bytes, bytes]) -> tuple[bytes, bytes]:
     method, path, scheme = pseudo.get(b":method", b""), pseudo.get(b":path"), pseudo.get(b":scheme")
     if not is_token(method):
         raise BadRequest("method is not a token")
+    protocol = pseudo.get(b":protocol")
+    if protocol is not None:  # RFC 8441 section 4
+        if method != b"CONNECT" or not is_token(protocol) or not pseudo.get(b":authority"):
+            raise BadRequest(":protocol is for CONNECT to an authority")
+        method = b"GET"
     if method == b"CONNECT":  # RFC 9113 section 8.5
         if path is not None or scheme is not None or not pseudo.get(b":authority"):
             raise BadRequest("CONNECT is for an authority alone")

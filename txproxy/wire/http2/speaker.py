@@ -155,6 +155,7 @@ class Speaker:
             h2.local_settings.acknowledge()
         else:
             frame.settings[SettingCodes.MAX_CONCURRENT_STREAMS] = settings.max_streams
+            frame.settings[SettingCodes.ENABLE_CONNECT_PROTOCOL] = 1
         self._out.append(frame.serialize())
         self._open_window(0, self._windows.first_increment)
 

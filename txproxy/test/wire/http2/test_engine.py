@@ -61,7 +61,7 @@ class BeginningTests(SynchronousTestCase):
         """Its limits, and a window for all of its streams."""
         engine = Engine(False, EngineSettings(7, 70_000, 200_000, 5000))
         engine.start()
-        self.assertEqual(said(engine.take()), ["Settings 0 3=7,4=70000,6=5000", "WindowUpdate 0 +134465"])
+        self.assertEqual(said(engine.take()), ["Settings 0 3=7,4=70000,6=5000,8=1", "WindowUpdate 0 +134465"])
         self.assertEqual(feed(engine, PREFACE + settings()), [SettingsChanged()])
         self.assertEqual(said(engine.take()), ["Settings 0 ACK"])
 

@@ -1,0 +1,216 @@
+"""WebSocket by HTTP/2 (RFC 8441), and CONNECT: a stream that becomes a tunnel."""
+
+from __future__ import annotations
+
+from h2.errors import ErrorCodes
+from h2.settings import SettingCodes
+
+from txproxy.test.http2_talk import Http2Case
+from txproxy.test.talk import OK, head, reply, request
+from txproxy.testing import Dialogue, Peer
+from txproxy.testing.http2 import ClientStream
+from txproxy.wire.fields import Field
+from txproxy.wire.upgrade import accept_for
+
+_FIELDS = ((b"sec-websocket-version", b"13"), (b"sec-websocket-protocol", b"chat"))
+
+
+def _extended(protocol: bytes = b"websocket", *more: Field) -> list[Field]:
+    return [
+        (b":method", b"CONNECT"), (b":protocol", protocol), (b":scheme", b"http"), (b":path", b"/chat"),
+        (b":authority", b"a.example"), *_FIELDS, *more,
+    ]  # fmt: skip
+
+
+class TunnelCase(Http2Case):
+    """A test case with streams that ask for tunnels."""
+
+    def asks(self, dialogue: Dialogue) -> tuple[ClientStream, Peer]:
+        stream = self.h2(dialogue).sends_head(_extended(), ended=False)
+        return stream, dialogue.backend()
+
+    def switch(self, backend: Peer, accept: bytes = b"") -> bytes:
+        """Check what a backend is asked; return the 101 that fits."""
+        asked = backend.gets_head()
+        self.assertEqual(asked.line, b"GET /chat HTTP/1.1")
+        self.assertEqual((asked.get(b"Upgrade"), asked.get(b"Connection")), (b"websocket", b"Upgrade"))
+        self.assertEqual((asked.get(b"Sec-WebSocket-Version"), asked.get(b"Transfer-Encoding")), (b"13", None))
+        self.assertEqual(asked.get(b"Via"), b"2.0 txproxy")
+        return head(
+            b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Protocol: chat",
+            b"Sec-WebSocket-Accept: " + (accept or accept_for(asked.get(b"Sec-WebSocket-Key") or b"")),
+            status=b"HTTP/1.1 101 Switching Protocols",
+        )  # fmt: skip
+
+    def tunnel(self, dialogue: Dialogue) -> tuple[ClientStream, Peer]:
+        stream, backend = self.asks(dialogue)
+        backend.says(self.switch(backend))
+        stream.gets_head()
+        return stream, backend
+
+
+class WebSocketTests(TunnelCase):
+    """Extended CONNECT to a backend of HTTP/1.1."""
+
+    def test_announced(self) -> None:
+        """Clients are told that they may ask (RFC 8441 section 3)."""
+        client = self.h2(self.proxy())
+        self.assertEqual(client._h2.remote_settings[SettingCodes.ENABLE_CONNECT_PROTOCOL], 1)
+
+    def test_bytes(self) -> None:
+        """200 without what is of HTTP/1.1 alone, then bytes both ways."""
+        dialogue = self.proxy()
+        stream, backend = self.asks(dialogue)
+        backend.says(self.switch(backend) + b"\x81\x02hi")
+        got = stream.gets_head()
+        self.assertEqual(got.line, b"HTTP/2 200")
+        for name, value in (
+            (b"sec-websocket-protocol", b"chat"), (b"sec-websocket-accept", None), (b"upgrade", None),
+            (b"connection", None), (b"content-length", None),
+        ):  # fmt: skip
+            self.assertEqual(got.get(name), value, name)
+        self.assertEqual(stream.gets(), b"\x81\x02hi")
+        stream.says(b"one")
+        stream.says(b"two")
+        self.assertEqual(backend.gets(), b"onetwo")
+        backend.says(b"three")
+        self.assertEqual(stream.gets(), b"three")
+        backend.finishes()
+        self.assertTrue(stream.has_ended)
+        self.assertEqual(self.ends(dialogue), [(200, "ok")])
+
+    def test_earlyBytes(self) -> None:
+        """They wait for the 101; without it nobody gets them."""
+        dialogue = self.proxy()
+        stream, backend = self.asks(dialogue)
+        stream.says(b"early")
+        says = self.switch(backend)
+        self.assertEqual(backend.gets(), b"")
+        backend.says(says)
+        self.assertEqual(backend.gets(), b"early")
+        stream.says(b"", ended=True)
+        self.assertTrue(backend.sees_end)
+        dialogue = self.proxy()
+        stream, backend = self.asks(dialogue)
+        stream.says(b"early")
+        self.switch(backend)
+        backend.says(reply(b"no", status=b"403 Forbidden"))
+        self.assertReply(stream, 403, b"no")
+        self.assertEqual(backend.gets(), b"")
+
+    def test_yesWithoutASwitch(self) -> None:
+        """A backend that answers 200 to the request has not changed the protocol: the client must not think so."""
+        dialogue = self.proxy()
+        stream, backend = self.asks(dialogue)
+        backend.says(OK)
+        self.assertReply(stream, 502)
+        self.assertEqual(self.ends(dialogue), [(502, "bad-reply")])
+
+    def test_wrongAccept(self) -> None:
+        """The key is ours, so the proxy sees whether the backend has understood."""
+        dialogue = self.proxy()
+        stream, backend = self.asks(dialogue)
+        backend.says(self.switch(backend, accept_for(b"another")))
+        self.assertReply(stream, 502)
+
+    def test_otherProtocols(self) -> None:
+        """405 for what the route does not allow; a malformed request is a stream error."""
+        dialogue = self.proxy()
+        client = self.h2(dialogue)
+        self.assertReply(client.sends_head(_extended(b"foo"), ended=False), 405)
+        for fields in (
+            [field for field in _extended() if field[0] != b":path"],
+            [(name, b"GET" if name == b":method" else value) for name, value in _extended()],
+            _extended(b"no token"),
+        ):
+            self.assertReset(client.sends_head(fields, ended=False), ErrorCodes.PROTOCOL_ERROR)
+        self.assertEqual(dialogue.attempts, [])
+
+    def test_ends(self) -> None:
+        """The client's end is the backend's, with what was sent before; its reset is a reset."""
+        for reset in (False, True):
+            dialogue = self.proxy()
+            stream, backend = self.tunnel(dialogue)
+            stream.says(b"last words", ended=not reset)
+            self.assertEqual(backend.gets(), b"last words")
+            if reset:
+                stream.resets()
+                self.assertTrue(backend.sees_reset)
+            else:
+                self.assertTrue(backend.sees_end)
+                self.assertTrue(stream.has_ended)
+            self.assertEqual(self.ends(dialogue)[-1], (499, "client-left") if reset else (200, "ok"))
+
+    def test_flowControl(self) -> None:
+        """Who reads slowly has the other side wait; nothing is lost."""
+        dialogue = self.proxy()
+        stream, backend = self.tunnel(dialogue)
+        backend.stops_reading(0)
+        sent = b""
+        for _ in range(8):
+            stream.says(bytes(8192))
+            sent += bytes(8192)
+        backend.reads()
+        self.assertEqual(backend.gets(), sent)
+        stream.says(b"", ended=True)
+
+    def test_limits(self) -> None:
+        """Neither a limit of bodies nor their pace counts; the idle limit does."""
+        dialogue = self.proxy(route="max_body_bytes = 5", cluster="timeouts.tunnel_idle_s = 200")
+        stream, backend = self.tunnel(dialogue)
+        stream.says(b"longer than five")
+        self.assertEqual(backend.gets(), b"longer than five")
+        dialogue.advance(150)
+        stream.says(b"x")
+        self.assertEqual(backend.gets(), b"x")
+        dialogue.advance(202)
+        self.assertFalse(backend.is_open)
+        self.assertEqual(self.ends(dialogue), [(200, "idle-timeout")])
+
+
+class ConnectTests(TunnelCase):
+    """CONNECT, on routes that allow it: a backend decides."""
+
+    def test_http1(self) -> None:
+        """2xx of the backend is the beginning of a tunnel; anything else is a reply."""
+        for status, is_tunnel in ((b"200 Connection established", True), (b"403 No", False)):
+            dialogue = self.proxy(route="connect = true")
+            client = dialogue.client()
+            client.says(request(b"CONNECT a.example:443 HTTP/1.1"))
+            backend = dialogue.backend()
+            self.assertEqual(backend.gets_head().line, b"CONNECT a.example:443 HTTP/1.1")
+            backend.says(head(b"Content-Length: 0", status=b"HTTP/1.1 " + status))
+            got = client.gets_head()
+            self.assertEqual(got.line, b"HTTP/1.1 " + status)
+            self.assertEqual(got.get(b"Content-Length"), None if is_tunnel else b"0")
+            if is_tunnel:
+                client.says(b"\x16\x03")
+                self.assertEqual(backend.gets(), b"\x16\x03")
+                backend.says(b"\x15")
+                self.assertEqual(client.gets(), b"\x15")
+                client.finishes()
+                self.assertTrue(backend.sees_end)
+                self.assertEnd(dialogue, "ok", 200)
+
+    def test_http2(self) -> None:
+        """The same by a stream (RFC 9113 section 8.5)."""
+        dialogue = self.proxy(route="connect = true")
+        stream = self.h2(dialogue).sends_head(
+            [(b":method", b"CONNECT"), (b":authority", b"a.example:443")], ended=False
+        )
+        backend = dialogue.backend()
+        self.assertEqual(backend.gets_head().line, b"CONNECT a.example:443 HTTP/1.1")
+        backend.says(head(status=b"HTTP/1.1 200 OK"))
+        self.assertEqual(stream.gets_head().line, b"HTTP/2 200")
+        stream.says(b"up")
+        backend.says(b"down")
+        self.assertEqual((backend.gets(), stream.gets()), (b"up", b"down"))
+        backend.finishes()
+        self.assertTrue(stream.has_ended)
+
+    def test_refused(self) -> None:
+        """405 where the route does not allow it."""
+        dialogue = self.proxy()
+        client = dialogue.client()
+        client.says(request(b"CONNECT a.example:443 HTTP/1.1"))
+        self.assertIn(b"405", client.gets_head().line)
