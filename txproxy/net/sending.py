@@ -36,7 +36,9 @@ class EagerWriter(FileDescriptor):
     @ivar _queued: total length of C{_queue} in bytes.
     @ivar _failure: why the connection is over, once C{write} met an error; the loss is reported from the reactor, never
         from within C{write}.
-    @ivar _ready: False while what is written must wait for something else than the socket: a handshake.
+    @ivar _ready: False while what is written must wait for something else than the socket: a handshake, or bytes in
+        the pipe of a splice, which go first.
+    @ivar splice_in: the L{txproxy.net.splice.Splice} that sends on this connection, if there is one.
     @cvar _send_errors: what sending raises when the connection is broken.
     """
 
@@ -50,11 +52,12 @@ class EagerWriter(FileDescriptor):
     _ready = True
     _send_errors: Any = OSError
     _aborting = False
+    splice_in: Any = None
 
     @property
     def queued_bytes(self) -> int:
         """See L{IEagerTransport.queued_bytes}."""
-        return self._queued
+        return self._queued if self.splice_in is None else self._queued + self.splice_in.held
 
     def write(self, data: bytes) -> None:
         """
@@ -147,6 +150,37 @@ class EagerWriter(FileDescriptor):
         if producer is not None and self.streamingProducer and not self.producerPaused and self._isSendBufferFull():
             self.producerPaused = True
             producer.pauseProducing()  # type: ignore[attr-defined]
+
+    @property
+    def has_queue(self) -> bool:
+        """Whether bytes that were written wait for the socket."""
+        return self._queue is not None
+
+    @property
+    def takes_no_more(self) -> bool:
+        """Whether sending is over: the connection is lost, has failed, or its sending side is being closed."""
+        return bool(self.disconnecting or self._writeDisconnecting) or not self._accepts_data()
+
+    def hold_writes(self) -> None:
+        """Have what is written wait in the queue until L{release_writes}."""
+        self._ready = self._direct = False
+
+    def release_writes(self, first: bytes = b"") -> None:
+        """
+        Send what is written again.
+
+        @param first: bytes that go before everything that waits.
+        """
+        self._ready = True
+        if first and self._accepts_data():
+            self._append(first, 0)
+            if self._queue is not None:
+                self._queue.rotate(1)
+            self._queued += len(first)
+        if self._queue is not None:
+            self._wait_for_writable()
+        else:
+            self._direct = self._accepts_data() and (self.producer is None or self.streamingProducer)
 
     def _fail_later(self, reason: BaseException) -> None:
         self._failure = reason

@@ -33,11 +33,13 @@ class EagerConnection(EagerWriter, tcp.Connection):  # type: ignore[misc]
     A connected stream socket.
 
     @ivar fileno: the socket's own method while the connection lasts, so that the reactor asks without a detour.
+    @ivar splice_out: the L{txproxy.net.splice.Splice} that reads from this connection, if there is one.
     """
 
     protocol: Any
     server: Any = None
     reactor: Any
+    splice_out: Any = None
 
     # No other process has the descriptor: close(2) alone ends the connection, one system call less.
     _shouldShutdown = False  # noqa: N815 - Twisted's name
@@ -78,8 +80,8 @@ class EagerConnection(EagerWriter, tcp.Connection):  # type: ignore[misc]
         try:
             in_kernel = ioctl(self.socket, TIOCOUTQ, bytes(4))
         except (OSError, AttributeError):
-            return self._queued
-        return self._queued + int.from_bytes(in_kernel, sys.byteorder)
+            return self.queued_bytes
+        return self.queued_bytes + int.from_bytes(in_kernel, sys.byteorder)
 
     def has_unread_or_closed(self) -> bool:
         """See L{IEagerTransport.has_unread_or_closed}."""
@@ -139,6 +141,10 @@ class EagerConnection(EagerWriter, tcp.Connection):  # type: ignore[misc]
 
     def connectionLost(self, reason: Failure) -> None:
         """Close the socket and tell the protocol, once, whoever reports the loss."""
+        if self.splice_out is not None:
+            self.splice_out.source_lost()
+        if self.splice_in is not None:
+            self.splice_in.target_lost()
         if not hasattr(self, "socket"):
             return
         self._discard_queue()
