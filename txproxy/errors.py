@@ -271,6 +271,14 @@ class ReplyCut(UpstreamError):
     sentence = "The backend stopped in the middle of its reply."
 
 
+class BackendClosed(UpstreamError):
+    """The backend's side of a tunnel was lost before both sides had said that they send no more."""
+
+    status = 0
+    end_reason = "backend-closed"
+    sentence = "The backend ended the tunnel."
+
+
 class NoBackend(UpstreamError):
     """No backend may be tried: all are down and are not to be tried, or drained, or a circuit breaker is open.
 

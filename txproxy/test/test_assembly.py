@@ -165,7 +165,7 @@ class EveryErrorTests(TalkCase):
         self.assertEqual(self.end_of(GET, "backend", "HALF", "finish"), (200, errors.ReplyCut.end_reason))
         # Not of one exchange, or not reachable yet, or shown elsewhere: stages, slow readers, the service's stop.
         elsewhere = {errors.InternalError, errors.WriteTimeout, errors.ReplyCut, errors.ShuttingDown}
-        elsewhere |= {errors.IdleTimeout, errors.TooOld}  # Of tunnels.
+        elsewhere |= {errors.BackendClosed, errors.IdleTimeout, errors.TooOld}  # Of tunnels: downstream.test_tcp.
         kinds = {errors.ProxyError, errors.DownstreamError, errors.UpstreamError}
         every = {each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, errors.ProxyError)}
         self.assertEqual(every - kinds - elsewhere, set(ways))

@@ -39,12 +39,15 @@ _TABLE: dict[type[ProxyError], tuple[int, str, Fault, bool, bool]] = {
     errors.NoReply: (502, "bad-reply", _UP, False, False),
     errors.Unprocessed: (502, "bad-reply", _UP, True, False),
     errors.ReplyCut: (502, "reply-cut", _UP, False, False),
+    errors.BackendClosed: (0, "backend-closed", _UP, False, False),
     errors.NoBackend: (503, "no-backend", _UP, False, False),
     errors.QueueFull: (503, "queue-full", _US, False, False),
     errors.QueueTimeout: (503, "queue-timeout", _US, False, False),
     errors.IdleTimeout: (0, "idle-timeout", _US, False, False),
     errors.TooOld: (0, "max-age", _US, False, False),
     errors.InternalError: (500, "internal", _US, False, False),
+    errors.IdleTimeout: (0, "idle-timeout", _US, False, False),
+    errors.TooOld: (0, "max-age", _US, False, False),
     errors.ShuttingDown: (503, "shutdown", _US, False, True),
 }
 
