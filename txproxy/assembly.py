@@ -12,25 +12,29 @@ from typing import Any
 from txproxy.cache.engine import CacheEngine
 from txproxy.cache_assembly import CacheKeeper, make_cache
 from txproxy.cluster_assembly import ClusterMaker
+from txproxy.config.effective import effective, raw_clusters
 from txproxy.config.model import Config, Listener
 from txproxy.config.route_model import HeaderRules
 from txproxy.config.route_model import Route as RouteSettings
 from txproxy.downstream.moments import HttpDate, request_ids
 from txproxy.downstream.secure_site import SecureSite
 from txproxy.downstream.site import Gate, ListenerSettings, Site, SiteTools
+from txproxy.downstream.tcp_site import SecureTcpSite, TcpRouter, TcpSite
 from txproxy.downstream.together import Together
-from txproxy.observe.access_log import AccessLog, CombinedFormatter, JsonFormatter
+from txproxy.observe.access_log import AccessLog, CombinedFormatter, Formatter, JsonFormatter, PassageFormatter
 from txproxy.observe.counters import Counters
 from txproxy.observe.ending import Ending
 from txproxy.observe.exchange_debug import log_exchange
 from txproxy.observe.log_files import opener
 from txproxy.pipeline.catalogue import make_chain
+from txproxy.pipeline.connect import Connect
 from txproxy.pipeline.forward import ForwardTools
 from txproxy.pipeline.https_redirect import HttpsRedirect
 from txproxy.pipeline.route import Route, Router, RouteRules
 from txproxy.policy.addresses import TrustedPeers
 from txproxy.policy.deadlines import Deadlines
 from txproxy.policy.routing import Match, RouteTable
+from txproxy.policy.server_names import HelloTable
 from txproxy.tls_assembly import TlsSection, make_sections
 from txproxy.upstream.cluster import Cluster
 from txproxy.upstream.roster import Roster
@@ -121,11 +125,14 @@ def assemble(
     deadlines = Deadlines()
     upstream_tools = UpstreamTools(clocks.monotonic, deadlines, ReplyParser(FieldTokenizer()))
     maker = ClusterMaker(reactor, functions, upstream_tools, clocks, resolver)
-    rosters = {name: maker.make(name, settings) for name, settings in config.clusters.items()}
+    config = effective(config)
+    raw = raw_clusters(config)
+    rosters = {name: maker.make(name, settings, name in raw) for name, settings in config.clusters.items()}
     clusters = {name: roster.cluster for name, roster in rosters.items()}
     cache, cache_keeper = make_cache(config, functions, reactor, clocks) or (None, None)
     forward_tools = ForwardTools(clocks.monotonic, reactor.callLater, clocks.random, cache)
-    routes = [_route(settings, config, clusters, functions, forward_tools) for settings in config.routes]
+    of_routes = {name: cluster for name, cluster in clusters.items() if name not in raw}
+    routes = [_route(settings, config, of_routes, functions, forward_tools) for settings in config.routes]
     access_log = _access_log(config, clocks, counters)
     ending = Ending(reactor.callLater, counters, None if access_log is None else access_log.write, log_exchange)
     gate = Gate(config.proxy.max_connections, counters, clocks.monotonic)
@@ -144,6 +151,14 @@ def assemble(
     sections = make_sections(config, reactor, clocks, counters.tls)
     sites: dict[str, Site] = {}
     for listener in config.listeners:
+        site_settings = _listener_settings(listener, config)
+        if listener.protocol == "tcp":
+            connect = TcpRouter(_hello_table(listener, clusters), Connect(forward_tools))
+            if listener.tls:
+                sites[listener.name] = SecureTcpSite(site_settings, connect, tools, sections[listener.tls].tls)
+            else:
+                sites[listener.name] = TcpSite(site_settings, connect, tools)
+            continue
         table = RouteTable(
             (_match(settings), route)
             for settings, route in zip(config.routes, routes, strict=True)
@@ -152,7 +167,6 @@ def assemble(
         router: Any = Router(table)
         if listener.redirect_https:
             router = HttpsRedirect(router, listener.https_port)
-        site_settings = _listener_settings(listener, config)
         if listener.tls:
             sites[listener.name] = SecureSite(site_settings, router, tools, sections[listener.tls].tls)
         else:
@@ -177,7 +191,9 @@ def assemble(
 def _access_log(config: Config, clocks: Clocks, counters: Counters) -> AccessLog | None:
     if not config.log.access:
         return None
-    formatter = JsonFormatter() if config.log.format == "json" else CombinedFormatter()
+    formatter: Formatter = JsonFormatter() if config.log.format == "json" else CombinedFormatter()
+    if config.log.format != "json" and any(listener.protocol == "tcp" for listener in config.listeners):
+        formatter = PassageFormatter(formatter)
     return AccessLog(clocks.monotonic, clocks.wall, formatter, opener(config.log.access), counters)
 
 
@@ -207,10 +223,20 @@ def _listener_settings(listener: Listener, config: Config) -> ListenerSettings:
     )
 
 
+def _hello_table(listener: Listener, clusters: Mapping[str, Cluster]) -> HelloTable[Cluster]:
+    names = {_host(host).decode("ascii"): clusters[name] for host, name in listener.sni_clusters.items()}
+    protocols = {protocol: clusters[name] for protocol, name in listener.alpn_clusters.items()}
+    return HelloTable(names, protocols, clusters.get(listener.cluster))
+
+
+def _host(pattern: str) -> bytes:
+    return pattern.lower().encode("ascii" if pattern.isascii() else "idna")
+
+
 def _match(settings: RouteSettings) -> Match:
     exact = settings.path.startswith("=")
     return Match(
-        hosts=tuple(host.lower().encode("idna" if not host.isascii() else "ascii") for host in settings.hosts),
+        hosts=tuple(_host(host) for host in settings.hosts),
         path=settings.path.removeprefix("=").encode(),
         exact=exact,
         methods=frozenset(method.encode() for method in settings.methods),

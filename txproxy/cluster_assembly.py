@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
+from txproxy.bridge.tunnel import TunnelLimits
 from txproxy.config import cluster_model as model
 from txproxy.config.address import bracketed, parse_address
 from txproxy.config.problems import ConfigError, Problem
@@ -31,6 +32,7 @@ from txproxy.upstream.http2 import Http2Connection
 from txproxy.upstream.names.discovery import Discovery, TtlBounds
 from txproxy.upstream.names.resolver import Resolver, resolv_conf_path
 from txproxy.upstream.pool import PoolLimits
+from txproxy.upstream.raw import RawConnection
 from txproxy.upstream.roster import Roster, RosterTools
 from txproxy.upstream.tools import UpstreamTimeouts, UpstreamTools
 
@@ -70,13 +72,14 @@ class ClusterMaker:
         self._clocks = clocks
         self._resolver = resolver
 
-    def make(self, name: str, settings: model.Cluster) -> Roster:
+    def make(self, name: str, settings: model.Cluster, is_raw: bool = False) -> Roster:
         """Return who belongs to a cluster, and with that the cluster itself; nothing is connected yet.
 
+        :param is_raw: its connections carry the bytes of tcp listeners.
         :raises ConfigError: if a file of certificates cannot be used, or making the user's policy raised.
         """
         clocks = self._clocks
-        tls = self._tls(name, settings)
+        tls = self._tls(name, settings, is_raw)
         cluster = Cluster(
             name,
             _cluster_settings(settings),
@@ -86,7 +89,7 @@ class ClusterMaker:
         )
 
         def make_backend(entry: model.Backend, name: str, hosts: tuple[str, ...], late: bool) -> Backend:
-            return self._backend(settings, entry, BackendIdentity(name, b"", hosts=hosts), late, tls)
+            return self._backend(settings, entry, BackendIdentity(name, b"", hosts=hosts), late, tls, is_raw)
 
         def make_discovery(host: str, on_members: Any, on_failure: Any) -> Discovery:
             return self._discovery(host, settings, on_members, on_failure)
@@ -108,7 +111,7 @@ class ClusterMaker:
             return policy
         return StickyPolicy(policy, settings.sticky, sticky_key(), name)
 
-    def _tls(self, name: str, settings: model.Cluster) -> ClientContext | None:
+    def _tls(self, name: str, settings: model.Cluster, is_raw: bool) -> ClientContext | None:
         """Read what requests or checks need to speak TLS to the backends."""
         tls, health = settings.tls, settings.health
         if not tls.enabled and (health is None or health.type != "tls"):
@@ -116,7 +119,13 @@ class ClusterMaker:
         try:
             context = ClientContext(
                 ClientSettings(
-                    tls.verify, tls.server_name, tls.ca, tls.client_chain, tls.client_key, settings.protocol == "h2"
+                    tls.verify,
+                    tls.server_name,
+                    tls.ca,
+                    tls.client_chain,
+                    tls.client_key,
+                    settings.protocol == "h2",
+                    not is_raw,
                 ),
                 self._clocks.wall(),
             )
@@ -139,6 +148,7 @@ class ClusterMaker:
         identity: BackendIdentity,
         late: bool,
         tls: ClientContext | None,
+        is_raw: bool,
     ) -> Backend:
         pool, tools = cluster.pool, self._tools
         address = parse_address(entry.address)
@@ -170,6 +180,8 @@ class ClusterMaker:
             reactor = self._eager
             if tls is not None and cluster.tls.enabled:
                 reactor = SecureReactor(self._reactor, tls.to(host, http2))
+            if is_raw:
+                return Connector(reactor, endpoint, timeout_s, lambda: RawConnection(backend))
             if not http2:
                 return Connector(reactor, endpoint, timeout_s, lambda: UpstreamConnection(backend, timeouts, tools))
             connector = Connector(
@@ -179,13 +191,13 @@ class ClusterMaker:
 
         limits = PoolLimits(
             cluster.connection_limit(entry),
-            pool.max_idle,
+            0 if is_raw else pool.max_idle,
             pool.max_requests,
             pool.max_age_s,
             pool.queue,
             pool.queue_timeout_s,
             pool.when_full,
-            pool.min_idle,
+            0 if is_raw else pool.min_idle,
             http2,
         )
         health = Health(_health_settings(cluster), tools.clock(), joined_late=late)
@@ -243,6 +255,7 @@ def _cluster_settings(settings: model.Cluster) -> ClusterSettings:
         settings.pool.queue,
         settings.pool.queue_timeout_s,
         settings.balance,
+        TunnelLimits(settings.timeouts.tunnel_idle_s, settings.timeouts.tunnel_max_s),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from txproxy.errors import ProxyError
 from txproxy.policy.facts import RequestFacts
+from txproxy.wire.client_hello import ClientHello
 from txproxy.wire.fields import Field
 from txproxy.wire.messages import ReplyHead, RequestHead
 
@@ -219,11 +220,29 @@ class Exchange:
         return f"<Exchange {self.id.decode('latin-1')} {state}>"
 
 
+class Passage(Exchange):
+    """One connection of a tcp listener, whose bytes are passed through unread: an exchange without a request."""
+
+    __slots__ = ("hello",)
+
+    def __init__(self, id: bytes, client: Any, started_at: float) -> None:
+        super().__init__(id, None, client, started_at)
+        self.hello: ClientHello | None = None
+        """What its ClientHello says; None if that was not looked at."""
+
+    def stand_in(self) -> RequestHead:
+        """Return what those who look at requests are shown: nothing but the name that the client has asked for."""
+        head = RequestHead(b"", b"", 1, [], {})
+        if self.hello is not None:
+            head.host = head.hostname = self.hello.server_name.encode("ascii")
+        return head
+
+
 def facts_of(exchange: Exchange) -> RequestFacts:
     """Return what policies and users' functions are told about an exchange's request; its head has come."""
     client = exchange.client
     return RequestFacts(
-        exchange.request,  # type: ignore[arg-type]
+        exchange.stand_in() if exchange.request is None else exchange.request,  # type: ignore[attr-defined]
         exchange.client_address,
         client.hop.scheme.decode("ascii"),
         client.settings.name,

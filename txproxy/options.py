@@ -32,7 +32,7 @@ class Options(usage.Options):
         ("listen", "l", None, "Address to listen on. [default: 0.0.0.0]"),
         ("port", "p", None, "Port to listen on; 0 for any free one. [default: 8080]", int),
         ("backend-port", "P", None, "Port of backends that name none. [default: 8081]", int),
-        ("mode", None, None, "http; tcp is not supported yet. [default: http]"),
+        ("mode", None, None, "http, or tcp to pass bytes through unread. [default: http]"),
         (
             "balance",
             None,

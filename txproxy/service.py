@@ -14,7 +14,7 @@ from txproxy.application_log import LogFile, start_logging
 from txproxy.assembly import Assembled, Clocks, assemble
 from txproxy.config.address import parse_address
 from txproxy.config.load import Loaded
-from txproxy.config.model import Config
+from txproxy.config.model import Config, Listener
 from txproxy.config.problems import ConfigError, Problem
 from txproxy.downstream.site import Site
 from txproxy.errors import ShuttingDown
@@ -131,7 +131,7 @@ class ProxyService(Service):
         for listener in self.config.listeners:
             log.info(
                 "listening on {scheme}://{address} ({name})",
-                scheme="https" if listener.tls else listener.protocol,
+                scheme=_scheme(listener),
                 address=shown_address(self.ports[listener.name]),
                 name=listener.name,
             )
@@ -180,23 +180,32 @@ class ProxyService(Service):
 
     def _drain(self, sites: list[Site]) -> Deferred[None]:
         done: Deferred[None] = Deferred()
-        timeout_s = self.config.proxy.shutdown_timeout_s
+        proxy = self.config.proxy
 
         def empty() -> None:
             if not done.called and not any(site.connections for site in sites):
-                if deadline.active():
-                    deadline.cancel()
+                cancel()
                 done.callback(None)
 
-        def cut() -> None:
-            if deadline.active():
-                deadline.cancel()
-            busy = sum(site.cut(ShuttingDown()) for site in sites)
+        def cancel() -> None:
+            for deadline in deadlines:
+                if deadline.active():
+                    deadline.cancel()
+
+        def cut(tunnels: bool | None = None) -> None:
+            busy = sum(site.cut(ShuttingDown(), tunnels) for site in sites)
             if busy:
                 log.warn("{busy} exchanges were cut by the end of the time for a graceful stop", busy=busy)
 
-        deadline = self._reactor.callLater(timeout_s, cut)
-        self._cut_short = cut
+        def cut_all() -> None:
+            cancel()
+            cut()
+
+        deadlines = [
+            self._reactor.callLater(proxy.shutdown_timeout_s, cut, False),
+            self._reactor.callLater(proxy.tunnel_shutdown_timeout_s, cut, True),
+        ]
+        self._cut_short = cut_all
         for site in sites:
             site.when_empty = empty
             site.drain()
@@ -239,6 +248,13 @@ class ProxyService(Service):
         if self.assembled is not None and self.assembled.access_log is not None and self.config.log.access != "-":
             self.assembled.ending.flush()
             self.assembled.access_log.reopen()
+
+
+def _scheme(listener: Listener) -> str:
+    """Return how the URL of a listener begins."""
+    if listener.protocol == "tcp":
+        return "tls" if listener.tls else "tcp"
+    return "https" if listener.tls else "http"
 
 
 def _listen_on(reactor: Any, text: str, site: Site, backlog: int) -> Any:

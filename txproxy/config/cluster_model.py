@@ -119,7 +119,8 @@ class Pool(Section):
     max_connections: Count = Field(
         default=256,
         description="Connections to one backend and from one worker; in HTTP/2 up to twice as many while those that "
-        "the backend has ended complete what they carry.",
+        "the backend has ended complete what they carry. Clusters of tcp listeners have proxy.max_connections unless "
+        "this is given.",
     )
     min_idle: CountOrZero = Field(default=0, description="Idle connections that are kept open in advance.")
     max_idle: CountOrZero = Field(default=32, description="Idle connections that are kept; 0: each serves one request.")

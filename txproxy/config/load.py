@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from txproxy.config.documents import Document, Reader
+from txproxy.config.effective import effective
 from txproxy.config.expand import Expander, plain
 from txproxy.config.files import check_files
 from txproxy.config.functions import FunctionError, resolve_function
@@ -170,7 +171,7 @@ class _Checks:
         remarks = self._sorted([self._problem(each) for each in of_files if isinstance(each, Remark)])
         if self._problems or config is None:
             raise ConfigError(self._sorted(self._problems), remarks)
-        return Loaded(config, functions, tuple(self._files), tuple(remarks))
+        return Loaded(effective(config), functions, tuple(self._files), tuple(remarks))
 
     def _further_findings(self) -> list[Finding | Remark]:
         return [] if self._further is None else list(self._further(self._raw))

@@ -21,6 +21,7 @@ from txproxy.config.cluster_model import (
 from txproxy.config.route_model import HeaderRules, Route, RouteCache
 from txproxy.config.values import (
     AdminAddress,
+    AlpnProtocol,
     Array,
     Count,
     CountOrZero,
@@ -156,6 +157,17 @@ class Listener(Section):
         default_factory=dict,
         description="Clusters of a tcp listener without tls, by the name in the ClientHello: { HOST = CLUSTER }.",
     )
+    alpn_clusters: Mapping[AlpnProtocol, Name] = Field(
+        default_factory=dict,
+        description="Clusters of a tcp listener without tls, by a protocol that the ClientHello offers; looked at "
+        "before sni_clusters: { PROTOCOL = CLUSTER }.",
+    )
+
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """Names of the clusters that a tcp listener leads to."""
+        names = (self.cluster, *self.alpn_clusters.values(), *self.sni_clusters.values())
+        return tuple(dict.fromkeys(name for name in names if name))
 
 
 class Certificate(Section):
@@ -196,7 +208,7 @@ class TlsSettings(Section):
     alpn: Array[Literal["h2", "http/1.1"]] = Field(
         default=("h2", "http/1.1"),
         description="Protocols that are offered by ALPN, the preferred one first. Empty: what clients "
-        "offer is not looked at.",
+        "offer is not looked at. Not given, and used by tcp listeners alone: empty.",
     )
     tickets: bool = Field(default=True, description="Whether sessions can be resumed by ticket.")
     ticket_lifetime_s: Seconds = Field(default=43200.0, description="Seconds after which the ticket key is replaced.")

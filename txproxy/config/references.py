@@ -30,6 +30,11 @@ _HTTP_CHECK_KEYS = ("path", "host", "headers", "statuses", "body")
 _CLIENT_TLS_KEYS = ("verify", "server_name", "ca", "client_chain", "client_key")
 """Keys of a cluster's ``tls`` that mean nothing as long as nobody speaks TLS to its backends."""
 
+_HELLO_KEYS = ("sni_clusters", "alpn_clusters")
+"""Keys of a tcp listener that need a ClientHello."""
+
+_RAW_TARGETS = ("cluster", *(f"{key}.*" for key in _HELLO_KEYS))
+
 _FUNCTIONS = ("route[*].choose", "cluster.*.balance", "cluster.*.health.type", "cache.store")
 
 
@@ -44,6 +49,7 @@ def check_references(raw: Raw) -> list[Finding]:
         *_admin(raw),
         *_tls(raw),
         *_clusters(raw),
+        *_raw_clusters(raw),
         *_ordered(raw),
     ]
 
@@ -70,18 +76,21 @@ def _listeners(raw: Raw) -> Iterator[Finding]:
     for path, table in listeners:
         yield from _known((*path, "tls"), table.get("tls"), tls_sections, "tls section")
         yield from _known((*path, "cluster"), table.get("cluster"), clusters, "cluster")
-        for sni_path, name in matches(table, "sni_clusters.*"):
-            yield from _known(path + sni_path, name, clusters, "cluster")
+        for key in _HELLO_KEYS:
+            for key_path, name in matches(table, f"{key}.*"):
+                yield from _known(path + key_path, name, clusters, "cluster")
         yield from _listener_kind(path, table)
 
 
 def _listener_kind(path: KeyPath, table: Raw) -> Iterator[Finding]:
     protocol = table.get("protocol", "http")
-    targets = [key for key in ("cluster", "sni_clusters") if table.get(key)]
+    targets = [key for key in ("cluster", *_HELLO_KEYS) if table.get(key)]
     if protocol == "tcp" and not targets:
         yield Finding((*path, "cluster"), "a tcp listener needs a cluster (or sni_clusters)")
-    elif protocol == "tcp" and "sni_clusters" in targets and table.get("tls"):
-        yield Finding((*path, "sni_clusters"), "sni_clusters is for listeners without tls")
+    elif protocol == "tcp" and table.get("tls"):
+        for key in targets:
+            if key in _HELLO_KEYS:
+                yield Finding((*path, key), f"{key} is for listeners without tls")
     elif protocol == "http":
         for key in targets:
             yield Finding((*path, key), f"{key} is for tcp listeners; routes lead an http listener to clusters")
@@ -191,6 +200,27 @@ def _clusters(raw: Raw) -> Iterator[Finding]:
         for key in ("window_s", "open_s"):
             if key in table and "error_rate" not in table:
                 yield Finding((*path, key), f"{key} needs error_rate, which is 0 (never) unless it is set")
+
+
+def _raw_clusters(raw: Raw) -> Iterator[Finding]:
+    """Look at the clusters of tcp listeners: their connections carry one client's bytes each, and no requests."""
+    leads = dict[str, str]()
+    for path, table in _tables(raw, "listener[*]"):
+        if table.get("protocol") == "tcp":
+            found = (name for key in _RAW_TARGETS for _, name in matches(table, key))
+            leads.update((name, format_path(path)) for name in found if isinstance(name, str))
+    for path, table in _tables(raw, "route[*]"):
+        name = table.get("cluster")
+        if isinstance(name, str) and name in leads:
+            text = f"{shown(name)} is the cluster of a tcp listener ({leads[name]}): requests need one of their own"
+            yield Finding((*path, "cluster"), text)
+    for path, table in _tables(raw, "cluster.*"):
+        if path[-1] not in leads:
+            continue
+        for key in ("protocol", "sticky"):
+            if _is_set(path, table, key):
+                reason = f"a tcp listener ({leads[str(path[-1])]}) leads here, whose bytes are passed through unread"
+                yield Finding((*path, key), f"{key} is for requests: {reason}")
 
 
 def _backends(path: KeyPath, cluster: Raw) -> Iterator[Finding]:

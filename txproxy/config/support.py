@@ -25,11 +25,6 @@ def on(value: object) -> bool:
     return bool(value)
 
 
-def words(*refused: str) -> Refuse:
-    """Refuse these words; words that are not valid at all are left to the model."""
-    return lambda value: value in refused
-
-
 def _several_workers(value: object) -> bool:
     return type(value) is int and value != 1
 
@@ -48,15 +43,11 @@ class _NotYet(NamedTuple):
 
 NOT_YET = (
     _NotYet("proxy.workers", _several_workers, "1"),
-    _NotYet("proxy.tunnel_shutdown_timeout_s", present),
     _NotYet("proxy.user"),
     _NotYet("proxy.group"),
     _NotYet("admin", present),
     _NotYet("listener[*].address", _from_systemd, "HOST:PORT, [IPV6]:PORT, unix:/PATH"),
-    _NotYet("listener[*].protocol", words("tcp"), "http"),
     _NotYet("listener[*].proxy_protocol"),
-    _NotYet("listener[*].cluster"),
-    _NotYet("listener[*].sni_clusters"),
     _NotYet("cluster.*.send_proxy_protocol"),
     _NotYet("stage.*", present),
 )

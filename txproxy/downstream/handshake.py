@@ -25,6 +25,7 @@ class Handshake(Protocol):
 
     transport: Any
 
+    is_tunnel = False
     under_way = 0
     """There is no exchange before the handshake is complete."""
 

@@ -27,6 +27,9 @@ class LingeringConnection(Protocol):
     transport: Any
     valve: Valve
 
+    is_tunnel = False
+    """It carries no tunnel, whose two sides may take longer to come to an end than a reply does."""
+
     def __init__(self, site: Any) -> None:
         self.site = site
         self.settings = site.settings

@@ -232,13 +232,16 @@ class Site(Factory):
         for connection in list(self.connections):
             connection.drain()
 
-    def cut(self, error: ProxyError) -> int:
+    def cut(self, error: ProxyError, tunnels: bool | None = None) -> int:
         """End all connections now.
 
+        :param tunnels: only those that carry a tunnel, or only those that carry none.
         :return: how many exchanges were still under way.
         """
         busy = 0
         for connection in list(self.connections):
+            if tunnels is not None and connection.is_tunnel is not tunnels:
+                continue
             busy += connection.under_way
             connection.cut(error)
         return busy

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from time import gmtime, strftime
 from typing import Any, Protocol
 
-from txproxy.exchange import NOT_YET, Exchange
+from txproxy.exchange import NOT_YET, Exchange, Passage
 from txproxy.observe.counters import Counters
 from txproxy.observe.log import Logger
 from txproxy.wire.messages import RequestHead
@@ -99,22 +99,55 @@ class CombinedFormatter:
 
 def _quoted(request: RequestHead | None, status: int, bytes_out: int) -> str:
     """Return what a line says of a request and its reply, without the first and the last quote."""
+    shown = b"%d" % status
     if request is None:
         line = agent = referer = b"-"
+        shown = shown if status else b"-"
     else:
         known = request.known
         line = b"%b %b HTTP/%b" % (request.method, request.target, request.version)
         agent = known.get(b"user-agent", b"-")
         referer = known.get(b"referer", b"-")
-    quoted = b'%b" %d %d "%b" "%b' % (line, status, bytes_out, referer, agent)
+    quoted = b'%b" %b %d "%b" "%b' % (line, shown, bytes_out, referer, agent)
     # One look at all of it together; four quotes are ours.
     if quoted.translate(None, _HARMLESS) != b'""""':
-        quoted = b'%b" %d %d "%b" "%b' % (escape(line), status, bytes_out, escape(referer), escape(agent))
+        quoted = b'%b" %b %d "%b" "%b' % (escape(line), shown, bytes_out, escape(referer), escape(agent))
     return quoted.decode("ascii")
 
 
+class PassageFormatter:
+    """Combined lines for those listeners too whose connections have no requests.
+
+    ``listener=``, ``cluster=`` and ``bytes_in=`` stand behind the line of such a connection; then ``sni=`` and
+    ``alpn=``, if its ClientHello was looked at.
+
+    :param formatter: for all that stands before.
+    """
+
+    def __init__(self, formatter: Formatter) -> None:
+        self._formatter = formatter
+
+    def __call__(self, exchange: Exchange, ended_at_wall_s: float) -> str:
+        """Return the line, without its end."""
+        line = self._formatter(exchange, ended_at_wall_s)
+        if type(exchange) is not Passage:
+            return line
+        cluster = "-" if exchange.cluster is None else exchange.cluster.name
+        line = f"{line} listener={exchange.client.settings.name} cluster={cluster} bytes_in={exchange.bytes_in}"
+        hello = exchange.hello
+        if hello is None:
+            return line
+        # A name cannot hold a space, but a protocol may be any bytes.
+        protocols = escape(",".join(hello.protocols).encode("latin-1")).decode("ascii").replace(" ", "\\x20")
+        return f"{line} sni={hello.server_name or '-'} alpn={protocols or '-'}"
+
+
 class JsonFormatter:
-    """One JSON object per line; ``retry`` is there only if a failed try was not followed by another."""
+    """One JSON object per line; ``retry`` is there only if a failed try was not followed by another.
+
+    A connection without requests has its ``listener`` too, and ``alpn`` if its ClientHello was looked at; ``host`` is
+    the name in that.
+    """
 
     def __call__(self, exchange: Exchange, ended_at_wall_s: float) -> str:
         """Return the line, without its end. Bytes above 0x7F of what a client sent are shown as Latin-1."""
@@ -148,9 +181,19 @@ class JsonFormatter:
             "user_agent": _text(known[b"user-agent"]) if b"user-agent" in known else None,
             "referer": _text(known[b"referer"]) if b"referer" in known else None,
         }
+        if type(exchange) is Passage:
+            fields |= _of_passage(exchange)
         if exchange.retry_refused:
             fields["retry"] = exchange.retry_refused
         return json.dumps(fields, separators=(",", ":"))
+
+
+def _of_passage(passage: Passage) -> dict[str, Any]:
+    fields: dict[str, Any] = {"status": None, "listener": passage.client.settings.name}
+    if passage.hello is not None:
+        fields["host"] = passage.hello.server_name or None
+        fields["alpn"] = list(passage.hello.protocols)
+    return fields
 
 
 def _text(value: bytes) -> str:

@@ -46,8 +46,6 @@ _TABLE: dict[type[ProxyError], tuple[int, str, Fault, bool, bool]] = {
     errors.IdleTimeout: (0, "idle-timeout", _US, False, False),
     errors.TooOld: (0, "max-age", _US, False, False),
     errors.InternalError: (500, "internal", _US, False, False),
-    errors.IdleTimeout: (0, "idle-timeout", _US, False, False),
-    errors.TooOld: (0, "max-age", _US, False, False),
     errors.ShuttingDown: (503, "shutdown", _US, False, True),
 }
 

@@ -56,7 +56,7 @@ class ExampleTests(SynchronousTestCase):
             names,
             {
                 f"{name}.toml"
-                for name in ("forwarder", "several-backends", "hosts", "balancing", "caching", "tls", "grpc")
+                for name in ("forwarder", "several-backends", "hosts", "balancing", "caching", "tls", "grpc", "tcp")
             },
         )
         for name in sorted(names):
@@ -184,6 +184,7 @@ class DocumentTests(SynchronousTestCase):
             "docs/tls.md",
             "docs/http2.md",
             "docs/caching.md",
+            "docs/tcp.md",
         ):
             for block in project_path(name).read_text(encoding="utf-8").split("```toml\n")[1:]:
                 text = block.partition("```")[0]

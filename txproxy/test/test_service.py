@@ -19,7 +19,7 @@ from txproxy.config.problems import ConfigError
 from txproxy.options import Options, configure
 from txproxy.service import ProxyService
 from txproxy.test.talk import GET, OK, head, post
-from txproxy.testing import FakePort, FakeTransport, site
+from txproxy.testing import FakePort, FakeTransport, site, tcp_site
 
 NO_LOG = '[log]\naccess = ""\n'
 PEER = IPv4Address("TCP", "192.0.2.1", 50000)
@@ -58,11 +58,11 @@ class Running:
         self.service.startService()
         self.stopped: list[Any] = []
 
-    def client(self, says: bytes = b"") -> FakeTransport:
+    def client(self, says: bytes = b"", listener: int = 0) -> FakeTransport:
         transport = FakeTransport(PEER, PEER)
         transport.arriving += says
         self.transports.append(transport)
-        transport.connect(self.reactor.tcpServers[0][1].buildProtocol(PEER))
+        transport.connect(self.reactor.tcpServers[listener][1].buildProtocol(PEER))
         self.settle()
         return transport
 
@@ -288,6 +288,36 @@ class StopTests(SynchronousTestCase):
         self.assertTrue(client.disconnected)
         self.assertEqual((len(running.stopped), running.reactor.getDelayedCalls()), (1, []))
         running.service.cut_short()
+
+    def test_tunnels(self) -> None:
+        """Requests and tunnels have each a time of their own to come to an end, whichever is longer."""
+        for shutdown_s, tunnel_s in ((5, 20), (20, 5)):
+            proxy = f"[proxy]\nshutdown_timeout_s = {shutdown_s}\ntunnel_shutdown_timeout_s = {tunnel_s}\n"
+            http = site(rest=NO_LOG + proxy)
+            raw = tcp_site().replace('"web"', '"raw"').replace('"app"', '"db"').replace(".app]", ".db]")
+            running = Running(self, http + raw.replace(":8080", ":8082"))
+            waiting = running.client(GET)
+            running.backend()
+            tunnel = running.client(listener=1)
+            far = running.backend()
+            running.stop()
+            running.says(tunnel, b"still here")
+            self.assertEqual(bytes(far.sent), b"still here")
+            first, second = (waiting, tunnel) if shutdown_s < tunnel_s else (tunnel, waiting)
+            running.advance(5.2)
+            self.assertTrue(first.disconnected)
+            self.assertFalse(second.disconnected)
+            self.assertEqual(running.stopped, [])
+            running.advance(15.2)
+            self.assertTrue(second.disconnected and tunnel.was_aborted and far.was_aborted)
+            self.assertEqual(len(running.stopped), 1)
+            self.assertEqual([call for call in running.reactor.getDelayedCalls() if call.active()], [])
+
+    def test_tunnelsHaveTheirOwnLine(self) -> None:
+        """The start says which listeners pass bytes through."""
+        running = Running(self, tcp_site(rest=NO_LOG))
+        self.assertIn("listening on tcp://0.0.0.0:8080 (web)", running.events)
+        running.stop()
 
     def test_manyExchanges(self) -> None:
         """No call is left if many exchanges ended just before."""

@@ -12,7 +12,7 @@ from txproxy.test.authority import Authority
 from txproxy.test.talk import TalkCase
 from txproxy.test.tls.memory import Pipe
 from txproxy.test.tls.pair_files import PairFiles
-from txproxy.testing import Dialogue
+from txproxy.testing import Dialogue, tcp_site
 from txproxy.tls_assembly import expiry_lines
 
 AUTHORITY = Authority()
@@ -78,6 +78,21 @@ class SectionTests(TalkCase):
             context = self.serve(f"alpn = {alpn}").assembled.tls["main"].tls.getContext()
             pipe = Pipe(context, name=b"b.test", alpn=[other]).shake_hands()
             self.assertFalse(pipe.is_complete)
+
+    def test_protocolsOfTcpListeners(self) -> None:
+        """What we speak ourselves is not offered for servers that may not, unless the section says so."""
+        offered = [b"h2", b"http/1.1"]
+        for section, agreed in (("", b""), ('alpn = ["h2"]', b"h2"), ("alpn = []", b"")):
+            tables = ", ".join(f'{{ chain = "{pair["chain"]}", key = "{pair["key"]}" }}' for pair in self.pairs)
+            section = f"[tls.main]\ncertificates = [{tables}]\n{section}"
+            dialogue = Dialogue.of(self, tcp_site('tls = "main"', rest=section))
+            context = dialogue.assembled.tls["main"].tls.getContext()
+            pipe = Pipe(context, name=b"b.test", alpn=offered).shake_hands()
+            self.assertTrue(pipe.is_complete, (pipe.client_error, pipe.server_error))
+            self.assertEqual(pipe.client.get_alpn_proto_negotiated(), agreed)
+            client = dialogue.client()
+            self.assertIsInstance(client.transport.protocol, Handshake)
+            client.resets()
 
     def test_keys(self) -> None:
         """What the section says is what is spoken."""

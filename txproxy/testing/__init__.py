@@ -13,7 +13,7 @@ that the test reads like a packet trace::
     self.assertEqual(client.gets(), b"ok")
 """
 
-from txproxy.testing.dialogue import Dialogue, site
+from txproxy.testing.dialogue import Dialogue, site, tcp_site
 from txproxy.testing.http2 import ClientStream, Http2Client
 from txproxy.testing.peer import Head, Peer
 from txproxy.testing.scripted import CLOSE, REFUSE, RESET, SILENT, ScriptedBackend
@@ -33,4 +33,5 @@ __all__ = [
     "Peer",
     "ScriptedBackend",
     "site",
+    "tcp_site",
 ]

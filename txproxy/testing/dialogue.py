@@ -17,6 +17,8 @@ from twisted.python.failure import Failure
 from txproxy.assembly import Clocks, assemble
 from txproxy.config.load import load_text
 from txproxy.downstream.http1 import Http1Connection
+from txproxy.downstream.tcp import TcpConnection
+from txproxy.downstream.tcp_site import SecureTcpSite, TcpSite
 from txproxy.pipeline.host_guard import HostGuard
 from txproxy.policy.facts import TlsFacts
 from txproxy.testing.peer import Peer
@@ -54,6 +56,30 @@ address = "127.0.0.1:8080"
 name = "all"
 cluster = "app"
 {route}
+[cluster.app]
+backends = [{tables}]
+{cluster}
+{rest}
+"""
+
+
+def tcp_site(listener: str = "", cluster: str = "", backends: Sequence[str] = ("10.0.0.1:80",), rest: str = "") -> str:
+    """Return a configuration in TOML: a tcp listener ``web`` that leads to a cluster ``app``.
+
+    :param listener: further lines of the listener, ``cluster = ...`` included if it is to be another.
+    :param cluster: further lines of the cluster, dotted keys like ``pool.queue = 0`` included.
+    :param backends: their addresses, or tables of TOML with braces around them.
+    :param rest: further sections.
+    """
+    tables = ", ".join(each if each.startswith("{") else f'{{ address = "{each}" }}' for each in backends)
+    if "cluster =" not in listener:
+        listener += '\ncluster = "app"'
+    return f"""
+[[listener]]
+name = "web"
+address = "127.0.0.1:8080"
+protocol = "tcp"
+{listener}
 [cluster.app]
 backends = [{tables}]
 {cluster}
@@ -155,7 +181,11 @@ class Dialogue:
         site = self.assembled.sites[listener]
         if tls is not None:
             router = site.router if names is None else HostGuard(site.router, names.__contains__)
-            connection: Any = site.make_http2() if tls.alpn == "h2" else Http1Connection(site)
+            connection: Any
+            if isinstance(site, TcpSite | SecureTcpSite):
+                connection = TcpConnection(site)
+            else:
+                connection = site.make_http2() if tls.alpn == "h2" else Http1Connection(site)
             connection.take_over(transport, tls, router)
             site.opened(connection)
             return self._peer("client", transport)

@@ -54,6 +54,8 @@ class ClientSettings(NamedTuple):
     """File with the key of our certificate."""
     http2: bool = False
     """Backends are to speak HTTP/2; who is asked for no more than a handshake may still speak another."""
+    offers_http: bool = True
+    """HTTP is what is spoken, and offered by ALPN; if not, nothing is."""
 
 
 class ClientTlsError(ValueError):
@@ -100,7 +102,8 @@ class ClientContext:
         # A pool keeps many idle connections, which shall not hold OpenSSL's buffers of 34 KiB each.
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)  # Who may go on with a session is decided by ``ClientTls``.
-        context.set_alpn_protos([_H2, _HTTP_1_1] if settings.http2 else [_HTTP_1_1])
+        if settings.offers_http:
+            context.set_alpn_protos([_H2, _HTTP_1_1] if settings.http2 else [_HTTP_1_1])
         if settings.verify:
             self._trust(settings.ca, now)
             context.set_verify(SSL.VERIFY_PEER, _note_problem)

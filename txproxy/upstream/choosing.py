@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from txproxy.bridge.tunnel import TunnelLimits
 from txproxy.errors import NoBackend, ProxyError
 from txproxy.exchange import Exchange, facts_of
 from txproxy.observe.log import Logger
@@ -38,6 +39,7 @@ class ClusterSettings(NamedTuple):
     queue_timeout_s: float = 5
     balance: str = "round_robin"
     """The policy's name, for the log."""
+    tunnel: TunnelLimits = TunnelLimits()
 
 
 class ClusterTools(NamedTuple):
@@ -111,7 +113,9 @@ class Choosing:
     def _pick(self, exchange: Exchange, now: float, may_wait: bool) -> Backend | None:
         members = self.members
         if members.trials and self._may_try_out(exchange):
-            backend = members.take_trial(now, exchange.request.method in IDEMPOTENT)  # type: ignore[union-attr]
+            request = exchange.request
+            # A connection that cannot be made costs its client nothing but time.
+            backend = members.take_trial(now, request is None or request.method in IDEMPOTENT)
             if backend is not None:
                 exchange.choice = "its trial"
                 self.requests += 1

@@ -91,6 +91,23 @@ class Cluster(Choosing):
             backend.cuts = 0
             self._apply(backend, backend.health.request_succeeded(now, exchange.tried_at), now)
 
+    def connected(self, exchange: Exchange, now: float) -> None:
+        """Take note that a backend has accepted a connection for raw bytes: no more can be known of how it does.
+
+        :param now: the moment, in seconds.
+        """
+        backend: Backend = exchange.backend
+        if not backend.is_watched:
+            return
+        transition: Transition | None = None
+        if backend.health.is_watched:
+            transition = backend.health.request_succeeded(now, exchange.tried_at)
+        self._observe(exchange, now - exchange.tried_at, now)
+        if self.breaker is not None:
+            self._tell(self.breaker.answered(now, exchange.admitted_at))
+            self._tell(self.breaker.succeeded(now, exchange.admitted_at))
+        self._apply(backend, transition, now)
+
     def try_failed(self, exchange: Exchange, error: ProxyError, now: float) -> None:
         """Take note that a try of an exchange's backend has failed.
 

@@ -97,8 +97,12 @@ class QuickConfigTests(SynchronousTestCase):
             self.errors_of(listen="h b"), ['command line: --listen: "h b" is not a host name or IP address']
         )
 
-    def test_whatIsNotServedIsRefused(self) -> None:
-        """Modes that do not exist yet are refused like in a file."""
-        self.assertEqual(
-            self.errors_of(mode="tcp"), ['command line: --mode: protocol = "tcp" is not supported yet (allowed: http)']
-        )
+    def test_tcpMode(self) -> None:
+        """A forwarder of bytes has a listener that leads to its cluster, and no route (D11)."""
+        config = load_quick("::1", 0, ["::1", "unix:/run/db"], 5432, mode="tcp", balance="least_connections").config
+        (listener,) = config.listeners
+        self.assertEqual((listener.protocol, listener.address, listener.cluster), ("tcp", "[::1]:0", "quick"))
+        self.assertEqual(config.routes, ())
+        cluster = config.clusters["quick"]
+        self.assertEqual([each.address for each in cluster.backends], ["[::1]:5432", "unix:/run/db"])
+        self.assertEqual(cluster.balance, "least_connections")

@@ -48,11 +48,22 @@ ERRORS = (
     ),
     (
         "[[listener]]\nprotocol = 'tcp'\n[[listener]]\ncluster = 'a'\n[[listener]]\nprotocol = 'tcp'\n"
-        "tls = 't'\nsni_clusters = { 'x.y' = 'b' }\n[cluster.a]\n[tls.t]\n",
+        "tls = 't'\nsni_clusters = { 'x.y' = 'b' }\nalpn_clusters = { h2 = 'c' }\n[cluster.a]\n[tls.t]\n",
         "listener[0].cluster: a tcp listener needs a cluster (or sni_clusters)\n"
         "listener[1].cluster: cluster is for tcp listeners; routes lead an http listener to clusters\n"
         'listener[2].sni_clusters."x.y": there is no cluster "b" (allowed: a)\n'
-        "listener[2].sni_clusters: sni_clusters is for listeners without tls",
+        'listener[2].alpn_clusters.h2: there is no cluster "c" (allowed: a)\n'
+        "listener[2].sni_clusters: sni_clusters is for listeners without tls\n"
+        "listener[2].alpn_clusters: alpn_clusters is for listeners without tls",
+    ),
+    (
+        "[[listener]]\nprotocol = 'tcp'\ncluster = 'a'\nsni_clusters = { 'x.y' = 'b' }\n"
+        "[[route]]\nname = 'r'\ncluster = 'b'\n[cluster.a]\nsticky = 'c'\n[cluster.b]\nprotocol = 'h2'\n",
+        'route[0].cluster: "b" is the cluster of a tcp listener (listener[0]): requests need one of their own\n'
+        "cluster.a.sticky: sticky is for requests: a tcp listener (listener[0]) leads here, whose bytes are passed "
+        "through unread\n"
+        "cluster.b.protocol: protocol is for requests: a tcp listener (listener[0]) leads here, whose bytes are passed "
+        "through unread",
     ),
     (
         "[[listener]]\n[admin]\nlisten = '0.0.0.0:9901'\n",

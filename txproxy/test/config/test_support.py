@@ -11,11 +11,8 @@ from txproxy.test.config.helpers import MINIMAL, errors_of
 from txproxy.test.config.test_model import EXAMPLE
 
 REFUSED_OF_EXAMPLE = """\
-11: proxy.tunnel_shutdown_timeout_s
 21: admin
-60: listener[2].protocol
-61: listener[2].cluster
-178: cluster.db.send_proxy_protocol"""
+179: cluster.db.send_proxy_protocol"""
 
 
 class SupportTests(SynchronousTestCase):
