@@ -191,7 +191,7 @@ class ClusterMaker:
 
         limits = PoolLimits(
             cluster.connection_limit(entry),
-            0 if is_raw else pool.max_idle,
+            pool.max_idle,
             pool.max_requests,
             pool.max_age_s,
             pool.queue,

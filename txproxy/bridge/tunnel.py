@@ -104,6 +104,7 @@ class TunnelEnd:
         tunnel, other = self._tunnel, self.other
         tunnel.moved_at = tunnel.clock()
         if not other.is_lost:
+            # First, for a producer that is paused, and never has more to say, would hold up the end for ever.
             other.transport.unregisterProducer()
             other.transport.loseWriteConnection()
             if other.is_finished:
@@ -121,18 +122,16 @@ class TunnelEnd:
     def pauseProducing(self) -> None:
         """This side reads too slowly: the other has to wait."""
         self.is_full = True
-        tunnel, other = self._tunnel, self.other
+        tunnel = self._tunnel
         tunnel.unread_before = tunnel.unread()
-        if not (other.is_finished or other.is_lost):
-            other.transport.pauseProducing()
+        self.other.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
         """This side has caught up: the other may go on."""
         self.is_full = False
-        tunnel, other = self._tunnel, self.other
+        tunnel = self._tunnel
         tunnel.moved_at = tunnel.clock()
-        if not (other.is_finished or other.is_lost):
-            other.transport.resumeProducing()
+        self.other.transport.resumeProducing()
 
     def stopProducing(self) -> None:
         """The transport is lost; ``connectionLost`` says the rest."""

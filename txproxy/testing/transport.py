@@ -53,6 +53,8 @@ class FakeTransport:
         """Of TLS transports: what OpenSSL knows of the connection."""
         self._queue = bytearray()
         self._finish_wanted = False
+        self._is_watched = False
+        """The reactor was asked to say when it is writable: nothing is closed before it says so."""
         self._end_seen = False
         self._loss: Exception | None = None
         self._peer, self._host = peer, host
@@ -72,6 +74,7 @@ class FakeTransport:
             return
         self._queue += data
         self._send()
+        self._is_watched = self._is_watched or bool(self._queue)
         if self.queued_bytes > HIGH_WATERMARK_BYTES and self.producer and self.streaming and not self.producer_paused:
             self.producer_paused = True
             self.producer.pauseProducing()
@@ -110,6 +113,7 @@ class FakeTransport:
     def unregisterProducer(self) -> None:
         """Take no more part in flow control."""
         self.producer, self.producer_paused = None, False
+        self._is_watched = self._is_watched or self.disconnecting or self._finish_wanted
 
     def pauseProducing(self) -> None:
         """Read nothing more."""
@@ -128,10 +132,12 @@ class FakeTransport:
         """Close once everything is sent and no paused producer has more to say; read nothing more."""
         self.disconnecting = True
         self.is_reading = False
+        self._is_watched = True
 
     def loseWriteConnection(self) -> None:
         """Close our sending side once everything is sent."""
         self._finish_wanted = True
+        self._is_watched = True
 
     def abortConnection(self) -> None:
         """Drop what waits and reset the connection; the protocol is told on the next turn."""
@@ -196,6 +202,9 @@ class FakeTransport:
                 self._resume_producer()
                 return True
             return self.queued_bytes < before
+        if not self._is_watched:
+            return before > 0
+        self._is_watched = False
         if self.producer_paused:
             self._resume_producer()
         elif self.disconnecting:

@@ -15,7 +15,7 @@ class RawConnection(Protocol):
 
     It is what the pool counts, and stays so while another protocol uses the transport, until ``end``.
 
-    :param backend: takes it back with ``release`` and ``lost``.
+    :param backend: told by ``lost`` when it is gone.
     """
 
     transport: Any
@@ -54,8 +54,7 @@ class RawConnection(Protocol):
 
     def expect_idle(self, now: float) -> None:
         """Close: the client that it was made for has left, and the backend may have begun to talk to it."""
-        self.retire()
-        self._backend.lost(self)
+        self.hand_back()
 
     def retire(self) -> None:
         """Close a connection that the pool has let go of already."""
@@ -67,8 +66,9 @@ class RawConnection(Protocol):
     # What whoever has leased it calls.
 
     def hand_back(self) -> None:
-        """Give it back unused."""
-        self._backend.release(self)
+        """Give it up unused."""
+        self.retire()
+        self._backend.lost(self)
 
     def take_transport(self) -> Any:
         """Return the transport: from here on it is the caller's, who calls ``end`` when it is lost."""

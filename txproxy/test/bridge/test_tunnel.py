@@ -97,6 +97,7 @@ class TunnelTests(SynchronousTestCase):
         talk = Tunnelled(near_early=b"question", finished=True)
         self.assertEqual(bytes(talk.far.sent), b"question")
         self.assertTrue(talk.far.is_shut)
+        self.assertFalse(talk.near.is_reading)
         talk.says(talk.far, b"answer")
         talk.finishes(talk.far)
         self.assertEqual(bytes(talk.near.sent), b"answer")
@@ -263,6 +264,26 @@ class TunnelTimeTests(SynchronousTestCase):
             talk.near.in_kernel -= 1000
         self.assertEqual(talk.ends, [])
         talk.advance(21)
+        self.assertEqual([type(each) for each in talk.ends], [IdleTimeout])
+
+    def test_oneWhoHasCaughtUpMayBeIdle(self) -> None:
+        """That a side once had too much gives it no more time later."""
+        talk = Tunnelled(TunnelLimits(idle_s=10))
+        talk.near.room = 0
+        talk.says(talk.far, b"x" * MUCH)
+        talk.near.room = None
+        talk.settle()
+        talk.advance(11)
+        self.assertEqual([type(each) for each in talk.ends], [IdleTimeout])
+
+    def test_anEndIsASignOfLife(self) -> None:
+        """The other side has all of its time from then on."""
+        talk = Tunnelled(TunnelLimits(idle_s=10))
+        talk.advance(9)
+        talk.finishes(talk.near)
+        talk.advance(9)
+        self.assertEqual(talk.ends, [])
+        talk.advance(2)
         self.assertEqual([type(each) for each in talk.ends], [IdleTimeout])
 
     def test_age(self) -> None:

@@ -86,6 +86,18 @@ class TunnelTests(TcpCase):
         self.assertTrue(backend.sees_end)
         backend.finishes()
 
+    def test_finishedBeforeTheBackendIsThere(self) -> None:
+        """A client that only listens is not one that has left."""
+        dialogue = self.tcp()
+        client = dialogue.client()
+        client.finishes()
+        backend = dialogue.backend()
+        self.assertTrue(backend.sees_end)
+        backend.says(b"news")
+        backend.finishes()
+        self.assertEqual(client.gets(), b"news")
+        self.assertEnd(dialogue, "ok")
+
     def test_theBackendIsNotReadBeforeItsClientIsThere(self) -> None:
         """What it says first waits in the kernel until the tunnel is open, and is not lost."""
         dialogue = self.tcp()

@@ -12,6 +12,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from OpenSSL import SSL
 
 from .helpers import MIB, TWISTD, TXPROXY, Command, at_once
 from .peers import DEADLINE_S, PeerProxy, Process, ProxyProcess, unused_port, wait_for
@@ -400,6 +401,34 @@ def test_tls_ends_here_and_begins_again(tmp_path: Path) -> None:
         with ProxyProcess(config) as proxy:
             s_client(proxy.port, say=b"GET / HTTP/1.0\r\n\r\n")
             assert proxy.access_lines(1)[0]["end"] == "tls-verify"
+
+
+def test_half_close_within_tls(tmp_path: Path) -> None:
+    """A close alert says that a client sends no more; it gets its answer all the same, and then the server's alert."""
+    pair = Issuer().leaf("front.example").save(tmp_path, "front")
+
+    def late(connection: socket.socket) -> None:
+        question = read_all(connection)
+        connection.sendall(b"answer to " + question)
+
+    with (
+        StreamServer(late) as server,
+        ProxyProcess(tcp_config(server.address, listener='tls = "main"', more=section("main", [pair]))) as proxy,
+        connect(proxy.port) as plain,
+    ):
+        plain.setblocking(True)
+        client = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), plain)
+        client.set_connect_state()
+        client.do_handshake()
+        client.sendall(b"x" * 100_000)
+        client.shutdown()
+        received = bytearray()
+        with pytest.raises(SSL.ZeroReturnError):
+            while True:
+                received += client.recv(1 << 16)
+        assert received == b"answer to " + b"x" * 100_000
+        plain.close()
+        assert proxy.access_lines(1)[0]["end"] == "ok"
 
 
 def test_a_hello_that_never_comes() -> None:
