@@ -6,6 +6,8 @@ import gc
 import weakref
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.error import ConnectionDone
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -310,3 +312,63 @@ class TunnelTimeTests(SynchronousTestCase):
             far.turn()
         self.assertEqual(list(deadlines.due(61.0)), [])
         self.assertEqual(len(deadlines), 0)
+
+
+_SIDES = st.integers(0, 1)
+_ACTS = st.one_of(
+    st.tuples(st.just("says"), _SIDES, st.integers(1, 200_000)),
+    st.tuples(st.just("room"), _SIDES, st.sampled_from([0, 10, 70_000, 300_000])),
+    st.tuples(st.just("reads on"), _SIDES, st.just(0)),
+    st.tuples(st.just("finishes"), _SIDES, st.just(0)),
+    st.tuples(st.just("is lost"), _SIDES, st.sampled_from([0, 0, 1])),
+    st.tuples(st.just("waits"), _SIDES, st.integers(1, 40)),
+)
+
+
+class TunnelLaws(SynchronousTestCase):
+    """What holds whatever the two sides do."""
+
+    @given(st.lists(_ACTS, max_size=25), st.booleans())
+    def test_laws(self, acts: list[tuple[str, int, int]], finished: bool) -> None:
+        """Each side gets what the other has said, in order, nothing else, and all of it where the end is a good one.
+
+        No more waits than may, the end is told once, when both sides are gone, and it comes in any case.
+        """
+        talk = Tunnelled(TunnelLimits(idle_s=30), near_early=b"early", finished=finished)
+        said = [bytearray(b"early"), bytearray()]
+        # Whoever is gone in order wants no more: what is said to it from then on is lost.
+        left = any(act == "is lost" and number for act, _, number in acts)
+        for act, index, number in acts:
+            side = talk.both[index]
+            if act == "says" and not side.peer_finished and not (finished and index == 0):
+                data = bytes([number % 251]) * number
+                said[index] += data
+                talk.says(side, data)
+            elif act == "room":
+                side.room = number
+            elif act == "reads on":
+                side.room = None
+                talk.settle()
+            elif act == "finishes" and not (finished and index == 0):
+                talk.finishes(side)
+            elif act == "is lost":
+                talk.loses(side, ConnectionDone() if number else None)
+            elif act == "waits":
+                talk.advance(number)
+            self._judge(talk, said, left)
+        for side in talk.both:
+            side.room = None
+        talk.settle()
+        talk.advance(65)
+        self._judge(talk, said, left)
+        self.assertEqual(len(talk.ends), 1)
+        self.assertTrue(all(side.disconnected and side.producer is None for side in talk.both))
+
+    def _judge(self, talk: Tunnelled, said: list[bytearray], left: bool) -> None:
+        for index, side in enumerate(talk.both):
+            got, whole = bytes(side.sent), bytes(said[1 - index])
+            self.assertTrue(whole.startswith(got))
+            self.assertLessEqual(side.queued_bytes, 1 << 17)
+            if talk.ends == [None] and not left:
+                self.assertEqual(got, whole)
+        self.assertLessEqual(len(talk.ends), all(side.disconnected for side in talk.both))
