@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_quick_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-l", "--listen", metavar="ADDR", help="address to listen on (0.0.0.0)")
     parser.add_argument("-p", "--port", type=int, metavar="N", help="port to listen on; 0: any free one (8080)")
-    parser.add_argument("--mode", help="http (tcp is not supported yet)")
+    parser.add_argument("--mode", help="http, or tcp to pass bytes through unread (http)")
     parser.add_argument("--balance", metavar="NAME", help="round_robin, p2c ... or MODULE:FUNCTION (round_robin)")
     parser.add_argument("--log-level", metavar="LEVEL", help="debug, info, warn or error (info)")
     parser.add_argument("--log-file", metavar="FILE", help="application log, instead of standard error")

@@ -45,6 +45,7 @@ class RawConnection(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """It was lost before anybody used it."""
         self.is_reusable = False
+        self.transport = None
         self.end()
 
     # What the backend calls.
@@ -73,7 +74,9 @@ class RawConnection(Protocol):
     def take_transport(self) -> Any:
         """Return the transport: from here on it is the caller's, who calls ``end`` when it is lost."""
         self.is_reusable = False
-        return self.transport
+        # Who made the connection knows this object, and the transport knows who made it: a cycle for each client.
+        transport, self.transport = self.transport, None
+        return transport
 
     def end(self) -> None:
         """Take note that the transport is lost: the pool has one connection less."""

@@ -47,6 +47,7 @@ class RawConnectionTests(SynchronousTestCase):
     def test_used(self) -> None:
         """It keeps its place until whoever has its transport says that it is over; once."""
         self.assertIs(self.connection.take_transport(), self.transport)
+        self.assertIsNone(self.connection.transport)  # A cycle would wait for the garbage collector.
         self.connection.retire()
         self.assertFalse(self.transport.was_aborted)
         self.connection.in_pool = True
