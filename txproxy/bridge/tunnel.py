@@ -122,8 +122,7 @@ class TunnelEnd:
     def pauseProducing(self) -> None:
         """This side reads too slowly: the other has to wait."""
         self.is_full = True
-        tunnel = self._tunnel
-        tunnel.unread_before = tunnel.unread()
+        self._tunnel.unread_before = NEVER
         self.other.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
@@ -182,8 +181,8 @@ class Tunnel:
         """What has cut it."""
         self.moved_at = 0.0
         """When a byte has come last, or a side that had too much has caught up; in seconds."""
-        self.unread_before = 0
-        """Bytes that waited when a side had too much, or at the last look after that."""
+        self.unread_before: float = NEVER
+        """Bytes that waited at the last look since a side had too much; more than any number before the first."""
         self.deadline = self.look_at = NEVER
         self._opened_at = 0.0
         self._deadlines = tools.deadlines
@@ -260,14 +259,24 @@ class Tunnel:
     def deadline_passed(self) -> None:
         """Look whether it has lasted too long, or nothing has moved for too long."""
         now, limits = self.clock(), self._limits
+        if (self.near.is_full or self.far.is_full) and self._reads_on():
+            self.moved_at = now
         if limits.max_s and now >= self._opened_at + limits.max_s:
             self.cut(TooOld(f"open for {limits.max_s} s"))
-        elif now >= self.moved_at + limits.idle_s and not self._reads_on(now):
+        elif now >= self.moved_at + limits.idle_s:
             self.cut(IdleTimeout(f"no byte for {limits.idle_s} s"))
         else:
             self._plan(now)
 
-    def unread(self) -> int:
+    def _reads_on(self) -> bool:
+        """Return whether any of what waits was read since this was last asked.
+
+        The kernel may hold megabytes that a side has not read, and there is no event while it reads slowly.
+        """
+        before, self.unread_before = self.unread_before, self._unread()
+        return self.unread_before < before
+
+    def _unread(self) -> int:
         """Return how many bytes wait for either side to read them."""
         waiting = 0
         for end in (self.near, self.far):
@@ -275,19 +284,6 @@ class Tunnel:
                 ask = getattr(end.transport, "unread_bytes", None)
                 waiting += getattr(end.transport, "queued_bytes", 0) if ask is None else int(ask())
         return waiting
-
-    def _reads_on(self, now: float) -> bool:
-        """Return whether a side that had too much has read any of it since this was last asked.
-
-        The kernel may hold megabytes of what one who reads slowly has not read, and there is no event while it does.
-        """
-        if not (self.near.is_full or self.far.is_full):
-            return False
-        before, self.unread_before = self.unread_before, self.unread()
-        if self.unread_before >= before:
-            return False
-        self.moved_at = now
-        return True
 
     def _plan(self, now: float) -> None:
         limits = self._limits
