@@ -25,6 +25,10 @@ CIPHERS = ":".join((
 ))  # fmt: skip
 CIPHERSUITES = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 OPTIONAL_PARTS = ("cache", "readcached", "counted")
+WITHOUT_TCP = {
+    "nginx": "Debian's nginx-light has no streams",
+    "twisted.web.proxy": "it speaks nothing but HTTP",
+}
 WITHOUT_TLS = {"twisted.web.proxy": "it is compared without TLS only"}
 
 
@@ -122,7 +126,8 @@ def start_proxy(
     :param bare: configure it without the fields that txproxy adds to requests.
     :param tls: it speaks TLS with its clients, and is seen to agree on what the others agree on.
     :param http2: it offers HTTP/2 to clients that speak TLS, and is seen to agree on that.
-    :param parts: of ``OPTIONAL_PARTS``, those sections of the configurations that are not left out.
+    :param parts: of ``OPTIONAL_PARTS``, those sections of the configurations that are not left out; ``tcp`` for other
+        configurations, by which bytes are passed through unread.
     :raises StartError: with the last lines it logged.
     """
     port = free_port()
@@ -147,8 +152,10 @@ def start_proxy(
     if tls:
         certificate.write(fleet.directory)
     if proxy.template:
-        suffix = Path(proxy.template).suffix
-        values["CONFIG"] = fill(proxy.template, fleet.directory / f"{proxy.name}{suffix}", values, without)
+        template, suffix = proxy.template, Path(proxy.template).suffix
+        if "tcp" in parts:
+            template = f"{template.removesuffix(suffix)}.tcp{suffix}"
+        values["CONFIG"] = fill(template, fleet.directory / f"{proxy.name}{suffix}", values, without)
     command = []
     for word in proxy.command:
         for name, value in values.items():

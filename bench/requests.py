@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from bench import wrk
-from bench.proxies import WITHOUT_TLS, RunningProxy
+from bench.proxies import WITHOUT_TCP, WITHOUT_TLS, RunningProxy
 from bench.scenario import Bench, Column, Sample, Scenario
 from bench.wrk import Load
 
@@ -83,6 +83,26 @@ class NewConnection(RequestScenario):
     name = "newconn"
     summary = "a new client connection for every request, keep-alive to the backend"
     load = Load(headers=("Connection: close",))
+
+
+class Tcp(KeepAlive):
+    """The same bytes, unread."""
+
+    name = "tcp"
+    summary = "as keepalive through listeners that pass bytes through unread"
+    quick = False
+    parts = ("tcp",)
+    skips = WITHOUT_TCP
+
+
+class TcpNewConnection(NewConnection):
+    """Nothing but new connections, on both sides."""
+
+    name = "tcpnewconn"
+    summary = "as newconn through such listeners: a new connection to the backend too"
+    quick = False
+    parts = ("tcp",)
+    skips = WITHOUT_TCP
 
 
 class Tls(KeepAlive):

@@ -20,7 +20,7 @@ from bench.latency import Latency
 from bench.machine import Machine
 from bench.picks import Picks
 from bench.proxies import Proxy, RunningProxy, start_bulk_backend, start_proxy, start_small_backend
-from bench.requests import Browser, Differing, KeepAlive, NewConnection, Tls, TlsDiffering
+from bench.requests import Browser, Differing, KeepAlive, NewConnection, Tcp, TcpNewConnection, Tls, TlsDiffering
 from bench.scenario import Bench, Sample, Scenario, Settings
 from bench.steady import Idle, IdleCpu, Rss, TlsIdle
 
@@ -31,6 +31,8 @@ SCENARIOS: tuple[Scenario, ...] = (
     NewConnection(),
     Download(),
     Upload(),
+    Tcp(),
+    TcpNewConnection(),
     Tls(),
     TlsDiffering(),
     FullHandshake(),
