@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from contextlib import ExitStack, closing
@@ -322,6 +325,48 @@ def test_redis() -> None:
             )  # fmt: skip
             assert {'"SET"', '"GET"', '"LPUSH"'} <= {line.partition(",")[0] for line in done.stdout.splitlines()}
             assert "rror" not in done.stdout + done.stderr
+
+
+def test_postgresql(tmp_path: Path) -> None:
+    """PostgreSQL behind the proxy works as without: its own benchmark, and a long reply."""
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not programs:
+        pytest.skip("PostgreSQL is not installed")
+    # It refuses to run as root; Debian's package makes a user for it.
+    user = "postgres" if os.geteuid() == 0 else None
+    home = Path(tempfile.mkdtemp(prefix="txproxy-postgres-"))
+    if user is not None:
+        shutil.chown(home, user)
+
+    def run(program: str, *arguments: str) -> str:
+        done = subprocess.run(  # the command line is the test's own
+            [str(programs[-1] / program), *arguments],
+            user=user, cwd=home, env={**os.environ, "HOME": str(home)},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=4 * DEADLINE_S, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    run("initdb", "-D", "data", "-A", "trust", "-U", "tester", "--no-sync")
+    port = unused_port()
+    options = f"-h 127.0.0.1 -p {port} -k {home} -F"
+    run("pg_ctl", "-D", "data", "-w", "-l", f"{home}/log", "-o", options, "start")
+    try:
+        with ProxyProcess(tcp_config(f"127.0.0.1:{port}")) as proxy:
+            front = "-h", "127.0.0.1", "-p", str(proxy.port), "-U", "tester"
+            run("pgbench", *front, "-i", "-s", "2", "-q", "postgres")
+            shown = run("pgbench", *front, "-c", "8", "-t", "200", "-n", "postgres")
+            assert "number of transactions actually processed: 1600/1600" in shown
+            assert "number of failed transactions: 0" in shown
+            # A whole table, as one long reply.
+            rows = run("psql", *front, "-At", "-c", "select * from pgbench_accounts order by aid", "postgres")
+            assert rows.count("\n") == 200_000
+            lines = proxy.access_lines(11)
+            assert {line["end"] for line in lines} == {"ok"}
+            assert lines[-1]["bytes_out"] > len(rows)
+    finally:
+        run("pg_ctl", "-D", "data", "-m", "immediate", "stop")
+        shutil.rmtree(home, ignore_errors=True)
 
 
 class TlsServer(Process):
