@@ -6,7 +6,7 @@ import gc
 import weakref
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.error import ConnectionDone
 from twisted.trial.unittest import SynchronousTestCase
@@ -328,6 +328,7 @@ _ACTS = st.one_of(
 class TunnelLaws(SynchronousTestCase):
     """What holds whatever the two sides do."""
 
+    @settings(max_examples=200, deadline=None)
     @given(st.lists(_ACTS, max_size=25), st.booleans())
     def test_laws(self, acts: list[tuple[str, int, int]], finished: bool) -> None:
         """Each side gets what the other has said, in order, nothing else, and all of it where the end is a good one.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
@@ -128,6 +128,7 @@ class ClientHelloTests(SynchronousTestCase):
         expected = ClientHello("db.example.com", ("postgresql", "h2"))
         self.assertEqual(read(connection.bio_read(16384)), expected)
 
+    @settings(deadline=None)
     @given(st.binary(max_size=300), st.integers(0, 400))
     def test_noiseNeverRaises(self, noise: bytes, at: int) -> None:
         """Whatever stands in place of a part of a ClientHello, there is an answer, and the same one byte by byte."""
@@ -135,6 +136,7 @@ class ClientHelloTests(SynchronousTestCase):
         for changed in (noise, data[:at] + noise + data[at + len(noise) :]):
             self.assertEqual(read(changed), in_bytes(changed))
 
+    @settings(deadline=None)
     @given(
         st.from_regex(rb"[a-z0-9_-]([a-z0-9_.-]{0,200}[a-z0-9_-])?", fullmatch=True),
         st.lists(st.binary(min_size=1, max_size=255), max_size=5),
