@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Sequence
 
-from fuzz import http1, http2, tls
+from fuzz import http1, http2, proxy_protocol, tls
 from fuzz.checks import Check, run_check
 from fuzz.mutating import Mutator
 
@@ -27,6 +27,7 @@ _CHECKS: dict[str, Check] = {
         http2.http2_requests,
         http2.http2_replies,
         tls.client_hellos,
+        proxy_protocol.proxy_headers,
     )
 }
 
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _seeds() -> dict[str, list[bytes]]:
-    return http1.seeds() | http2.seeds() | tls.seeds()
+    return http1.seeds() | http2.seeds() | tls.seeds() | proxy_protocol.seeds()
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

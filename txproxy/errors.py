@@ -196,6 +196,22 @@ class WriteTimeout(DownstreamError):
     sentence = "The client did not read the reply in time."
 
 
+class BadProxyHeader(DownstreamError):
+    """A connection that begins with no valid header of the PROXY protocol where it has to; it is just closed."""
+
+    status = 0
+    end_reason = "bad-proxy-header"
+    sentence = "The PROXY header is malformed or missing."
+
+
+class UntrustedProxy(DownstreamError):
+    """A peer that may not say for whom it speaks, where each has to; its connection is just closed."""
+
+    status = 0
+    end_reason = "untrusted-proxy"
+    sentence = "The peer is none of the trusted proxies."
+
+
 class UpstreamError(ProxyError):
     """A backend's fault."""
 

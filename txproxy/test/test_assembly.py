@@ -166,6 +166,7 @@ class EveryErrorTests(TalkCase):
         # Not of one exchange, or not reachable yet, or shown elsewhere: stages, slow readers, the service's stop.
         elsewhere = {errors.InternalError, errors.WriteTimeout, errors.ReplyCut, errors.ShuttingDown}
         elsewhere |= {errors.BackendClosed, errors.IdleTimeout, errors.TooOld}  # Of tunnels: downstream.test_tcp.
+        elsewhere |= {errors.BadProxyHeader, errors.UntrustedProxy}  # Before there is an exchange.
         kinds = {errors.ProxyError, errors.DownstreamError, errors.UpstreamError}
         every = {each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, errors.ProxyError)}
         self.assertEqual(every - kinds - elsewhere, set(ways))

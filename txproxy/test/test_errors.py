@@ -29,6 +29,8 @@ _TABLE: dict[type[ProxyError], tuple[int, str, Fault, bool, bool]] = {
     errors.Misdirected: (421, "misdirected", _DOWN, False, False),
     errors.ClientLeft: (499, "client-left", _DOWN, False, True),
     errors.WriteTimeout: (0, "write-timeout", _DOWN, False, True),
+    errors.BadProxyHeader: (0, "bad-proxy-header", _DOWN, False, True),
+    errors.UntrustedProxy: (0, "untrusted-proxy", _DOWN, False, True),
     errors.ConnectFailed: (502, "connect-failed", _UP, True, False),
     errors.TlsFailed: (502, "connect-failed", _UP, True, False),
     errors.NoHttp2: (502, "connect-failed", _UP, True, False),
