@@ -179,6 +179,17 @@ def check_network(text: str) -> str:
     return text
 
 
+def check_peer(text: str) -> str:
+    """Return an IP address, a network or the word for peers on unix sockets, as given.
+
+    :raises ValueError: it is not valid.
+    """
+    try:
+        return text if text == "unix" else check_network(text)
+    except ValueError as error:
+        raise ValueError(str(error).replace("ADDRESS/BITS)", "ADDRESS/BITS, unix)")) from None
+
+
 def _unix_path(path: str) -> str:
     if not path.startswith("/") or "\0" in path or path.endswith("/"):
         raise ValueError(f"{shown(path)} is not the absolute path of a socket (allowed: unix:/PATH)")

@@ -8,6 +8,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 _MAPPED_BITS = 96
 """Length of the prefix of IPv4-mapped addresses (RFC 4291 section 2.5.5.2)."""
 
+UNIX_PEER = "unix"
+"""What stands for the address of a peer on a unix socket, as in nginx."""
+
 Address = IPv4Address | IPv6Address
 
 
@@ -24,16 +27,20 @@ def parse_address(text: str) -> Address | None:
 class TrustedPeers:
     """The networks of our own proxies.
 
-    :param networks: in CIDR notation; host bits may be set.
+    :param networks: in CIDR notation; host bits may be set. ``unix`` among them stands for all on unix sockets.
     """
 
     def __init__(self, networks: Iterable[str] = ()) -> None:
-        self._networks = [_parse_network(network) for network in networks]
+        named = list(networks)
+        self._includes_unix = UNIX_PEER in named
+        self._networks = [_parse_network(network) for network in named if network != UNIX_PEER]
 
     def __bool__(self) -> bool:
-        return bool(self._networks)
+        return bool(self._networks) or self._includes_unix
 
     def __contains__(self, address: str) -> bool:
+        if address == UNIX_PEER:
+            return self._includes_unix
         if not self._networks:
             return False
         parsed = parse_address(address)

@@ -117,3 +117,15 @@ class CheckTests(SynchronousTestCase):
             (("10.0.0.0/8", "10.0.0.0/8"), ("::1", "::1"), ("fd00::/8", "fd00::/8")),
             (("10.0.0.1/8", "did you mean '10.0.0.0/8'"), ("10.0.0.0/33", "is not a network"), ("a", "not a network")),
         )
+
+    def test_peersOnUnixSocketsHaveAWord(self) -> None:
+        """A peer is an address, a network, or anybody on a unix socket."""
+        self.check(
+            address.check_peer,
+            (("unix", "unix"), ("10.0.0.0/8", "10.0.0.0/8")),
+            (
+                ("unix:", "(allowed: ADDRESS or ADDRESS/BITS, unix)"),
+                ("10.0.0.1/8", "did you mean '10.0.0.0/8'"),
+                ("UNIX", "is not a network"),
+            ),
+        )

@@ -44,6 +44,15 @@ _CLIENTS = (
 class TrustedPeersTests(SynchronousTestCase):
     """Networks of our own proxies, and what they say of a client."""
 
+    def test_unix(self) -> None:
+        """Peers on unix sockets are trusted if that is said, and nobody else is by that."""
+        for networks, unix, other in (((), False, False), (("10.0.0.0/8",), False, True), (("unix",), True, False)):
+            peers = TrustedPeers(networks)
+            self.assertEqual(("unix" in peers, "10.0.0.1" in peers, bool(peers)), (unix, other, unix or other))
+        both = TrustedPeers(["unix", "10.0.0.0/8"])
+        self.assertEqual(both.client_of("unix", b"203.0.113.9, 10.0.0.1"), "203.0.113.9")
+        self.assertEqual(both.client_of("unix", b"203.0.113.9, unix"), "unix")
+
     def test_theClientIsTheLastThatIsNotOurs(self) -> None:
         """From the right, up to the first address that no proxy of ours has; an untrusted peer is the client (HF5)."""
         for peer, chain, client in _CLIENTS:
