@@ -17,6 +17,7 @@ from txproxy.config.model import Config, Listener
 from txproxy.config.route_model import HeaderRules
 from txproxy.config.route_model import Route as RouteSettings
 from txproxy.downstream.moments import HttpDate, request_ids
+from txproxy.downstream.proxied import ProxiedFactory
 from txproxy.downstream.secure_site import SecureSite
 from txproxy.downstream.site import Gate, ListenerSettings, Site, SiteTools
 from txproxy.downstream.tcp_site import SecureTcpSite, TcpRouter, TcpSite
@@ -53,6 +54,8 @@ class Assembled:
     config: Config
     sites: dict[str, Site]
     """By the listener's name."""
+    factories: dict[str, Any]
+    """What each port is given, by the listener's name: its site, or what stands in front of it."""
     clusters: dict[str, Cluster]
     rosters: dict[str, Roster]
     """Who belongs to each cluster, and the calls that change it."""
@@ -150,6 +153,7 @@ def assemble(
     )
     sections = make_sections(config, reactor, clocks, counters.tls)
     sites: dict[str, Site] = {}
+    factories: dict[str, Any] = {}
     for listener in config.listeners:
         site_settings = _listener_settings(listener, config)
         if listener.protocol == "tcp":
@@ -171,9 +175,12 @@ def assemble(
             sites[listener.name] = SecureSite(site_settings, router, tools, sections[listener.tls].tls)
         else:
             sites[listener.name] = Site(site_settings, router, tools)
+        site = sites[listener.name]
+        factories[listener.name] = ProxiedFactory(site, tools.trusted) if listener.proxy_protocol else site
     return Assembled(
         config,
         sites,
+        factories,
         clusters,
         rosters,
         routes,

@@ -241,12 +241,14 @@ class Passage(Exchange):
 def facts_of(exchange: Exchange) -> RequestFacts:
     """Return what policies and users' functions are told about an exchange's request; its head has come."""
     client = exchange.client
+    hop = client.hop
     return RequestFacts(
         exchange.stand_in() if exchange.request is None else exchange.request,  # type: ignore[attr-defined]
         exchange.client_address,
-        client.hop.scheme.decode("ascii"),
+        hop.scheme.decode("ascii"),
         client.settings.name,
         client.tls,
+        hop.proxied,
     )
 
 

@@ -114,7 +114,8 @@ class ProxyService(Service):
                 reactor = EagerReactor(self._reactor)
                 if listener.tls:
                     reactor = SecureReactor(self._reactor, assembled.tls[listener.tls].tls)
-                port = _listen_on(reactor, listener.address, assembled.sites[listener.name], config.proxy.backlog)
+                factory = assembled.factories[listener.name]
+                port = _listen_on(reactor, listener.address, factory, config.proxy.backlog)
                 self.ports[listener.name] = port
                 assembled.gate.add_port(port)
         except Exception:
@@ -257,11 +258,11 @@ def _scheme(listener: Listener) -> str:
     return "https" if listener.tls else "http"
 
 
-def _listen_on(reactor: Any, text: str, site: Site, backlog: int) -> Any:
+def _listen_on(reactor: Any, text: str, factory: Any, backlog: int) -> Any:
     address = parse_address(text)
     if address.kind == "unix":
-        return reactor.listenUNIX(address.path, site, backlog=backlog)
-    return reactor.listenTCP(address.port, site, backlog=backlog, interface=address.host)
+        return reactor.listenUNIX(address.path, factory, backlog=backlog)
+    return reactor.listenTCP(address.port, factory, backlog=backlog, interface=address.host)
 
 
 def shown_address(port: Any) -> str:

@@ -29,7 +29,6 @@ from txproxy.config.values import (
     Lifetime,
     ListenAddress,
     Name,
-    Network,
     OptionalName,
     OptionalReference,
     PathText,
@@ -41,6 +40,7 @@ from txproxy.config.values import (
     Size,
     SizeOrZero,
     Token,
+    TrustedPeer,
     WindowSize,
 )
 
@@ -53,10 +53,10 @@ class ProxySettings(Section):
         default=10000, description="Client connections of one worker; above them accepting pauses until one closes."
     )
     backlog: Count = Field(default=4096, description="Connections that the kernel queues until they are accepted.")
-    trusted_proxies: Array[Network] = Field(
+    trusted_proxies: Array[TrustedPeer] = Field(
         default=(),
         description="Addresses and networks of peers whose X-Forwarded-*, X-Request-Id, X-Client-Cert-* and PROXY "
-        "headers are believed.",
+        'headers are believed; "unix": all peers on unix sockets.',
     )
     via_name: Token = Field(default="txproxy", description="Our name in Via (RFC 9110 section 7.6.3).")
     shutdown_timeout_s: Seconds = Field(
@@ -116,7 +116,8 @@ class Listener(Section):
     https_port: Port = Field(default=443, description="Port that redirect_https names.")
     proxy_protocol: bool = Field(
         default=False,
-        description="Whether every connection begins with a PROXY header, from peers in trusted_proxies only.",
+        description="Whether every connection begins with a PROXY header (version 1 or 2), from peers in "
+        "trusted_proxies only; others are closed. See docs/proxy-protocol.md.",
     )
     header_timeout_s: Seconds = Field(
         default=10.0,

@@ -80,6 +80,20 @@ def _listeners(raw: Raw) -> Iterator[Finding]:
             for key_path, name in matches(table, f"{key}.*"):
                 yield from _known(path + key_path, name, clusters, "cluster")
         yield from _listener_kind(path, table)
+        yield from _listener_proxies(path, table, raw)
+
+
+def _listener_proxies(path: KeyPath, table: Raw, raw: Raw) -> Iterator[Finding]:
+    """Somebody must be trusted, or each connection would be closed."""
+    proxy = raw.get("proxy", {})
+    trusted = proxy.get("trusted_proxies", ()) if isinstance(proxy, Mapping) else None
+    if table.get("proxy_protocol") is not True or not isinstance(trusted, list | tuple):
+        return
+    where, address = (*path, "proxy_protocol"), table.get("address")
+    if not trusted:
+        yield Finding(where, "proxy_protocol needs proxy.trusted_proxies, the peers whose PROXY headers are believed")
+    elif isinstance(address, str) and address.startswith("unix:") and "unix" not in trusted:
+        yield Finding(where, 'proxy_protocol on a unix socket needs "unix" in proxy.trusted_proxies')
 
 
 def _listener_kind(path: KeyPath, table: Raw) -> Iterator[Finding]:
@@ -190,6 +204,7 @@ def _clusters(raw: Raw) -> Iterator[Finding]:
         balance, hash_key = table.get("balance", BALANCERS[0]), table.get("hash_key")
         if hash_key not in (None, "client") and balance != "ring_hash" and _is_word_or_reference(balance, BALANCERS):
             yield Finding((*path, "hash_key"), 'only balance = "ring_hash" uses it (set that, or leave hash_key out)')
+        yield from _sent_headers(path, table)
     for path, table in _tables(raw, "cluster.*.health"):
         kind = table.get("type", PROBES[0])
         if kind != "http" and _is_word_or_reference(kind, PROBES):
@@ -221,6 +236,19 @@ def _raw_clusters(raw: Raw) -> Iterator[Finding]:
             if _is_set(path, table, key):
                 reason = f"a tcp listener ({leads[str(path[-1])]}) leads here, whose bytes are passed through unread"
                 yield Finding((*path, key), f"{key} is for requests: {reason}")
+
+
+def _sent_headers(path: KeyPath, cluster: Raw) -> Iterator[Finding]:
+    """A connection that says who the client is can carry nothing of another."""
+    if cluster.get("send_proxy_protocol") not in ("v1", "v2"):
+        return
+    if cluster.get("protocol") == "h2":
+        text = 'a connection of HTTP/2 is for requests of many clients (set protocol = "http1", or leave this out)'
+        yield Finding((*path, "send_proxy_protocol"), text)
+    for pool_path, pool in _tables(cluster, "pool"):
+        if _is_set(path + pool_path, pool, "min_idle"):
+            text = "no connection can be made in advance: each says who its client is (leave out send_proxy_protocol)"
+            yield Finding((*path, *pool_path, "min_idle"), text)
 
 
 def _backends(path: KeyPath, cluster: Raw) -> Iterator[Finding]:

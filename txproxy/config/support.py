@@ -47,8 +47,6 @@ NOT_YET = (
     _NotYet("proxy.group"),
     _NotYet("admin", present),
     _NotYet("listener[*].address", _from_systemd, "HOST:PORT, [IPV6]:PORT, unix:/PATH"),
-    _NotYet("listener[*].proxy_protocol"),
-    _NotYet("cluster.*.send_proxy_protocol"),
     _NotYet("stage.*", present),
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from twisted.internet.address import UNIXAddress
@@ -19,7 +19,7 @@ from txproxy.errors import Fault, ProxyError
 from txproxy.exchange import Exchange
 from txproxy.observe.counters import Counters
 from txproxy.observe.log import Logger
-from txproxy.policy.addresses import TrustedPeers
+from txproxy.policy.addresses import UNIX_PEER, TrustedPeers
 from txproxy.policy.deadlines import Deadlines
 from txproxy.policy.facts import TlsFacts
 from txproxy.wire.fields import FieldTokenizer
@@ -36,9 +36,6 @@ _QUIET_S = 60.0
 
 VERSIONS = (b"1.0", b"1.1", b"2.0")
 """Of HTTP, as Via has them."""
-
-UNIX_PEER = "unix"
-"""What stands for the address of a client on a unix socket, as in nginx."""
 
 
 def peer_address(address: Any) -> str:
@@ -100,6 +97,10 @@ class Gate:
                 log.warn("{most} connections are open: no more are accepted until some close", most=self._most)
             for port in self._ports:
                 port.pause_accepting()
+
+    def passed_on(self) -> None:
+        """Count a connection no more that is about to be counted again, by who takes it over."""
+        self.connections -= 1
 
     def closed(self) -> None:
         """Count a connection that has ended."""
@@ -191,10 +192,15 @@ class Site(Factory):
         :param version: of HTTP, as Via has it.
         """
         peer = peer or peer_address(transport.getPeer())
-        port = 0 if peer == UNIX_PEER else self._port_of(transport)
+        proxied = getattr(transport, "proxied", None)
+        if proxied is not None and proxied.destination is not None:
+            port = proxied.destination[1]
+        else:
+            port = 0 if peer == UNIX_PEER else self._port_of(transport)
         trusted = peer in self._trusted
         scheme, identity = (self.settings.scheme, ()) if tls is None else (b"https", tls.identity)
-        return make_hop(peer.encode(), trusted, scheme, b"%d" % port, self.settings.via_name, identity, version)
+        hop = make_hop(peer.encode(), trusted, scheme, b"%d" % port, self.settings.via_name, identity, version)
+        return hop if proxied is None else replace(hop, proxied=proxied)
 
     def _port_of(self, transport: Any) -> int:
         # All connections of a listener came to the same port.

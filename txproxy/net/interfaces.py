@@ -5,7 +5,7 @@ from __future__ import annotations
 from socket import socket
 
 from OpenSSL import SSL
-from twisted.internet.interfaces import IListeningPort, ITransport
+from twisted.internet.interfaces import IAddress, IListeningPort, ITransport
 from zope.interface import Attribute, Interface
 
 from txproxy.net.tls_failure import TlsFailure
@@ -36,6 +36,32 @@ class IEagerTransport(ITransport):
 
         @return: C{True} if the peer closed or reset the connection, or if bytes wait to be read, or if the connection
             is already lost; C{False} if an idle connection may be used for another request (RFC 9112 section 9.3).
+        """
+
+
+class IPeekingTransport(ITransport):
+    """
+    A transport of the server's side that can leave in the kernel what its protocol does not want.
+
+    While it peeks, its protocol has C{peeked(data)}, which is shown what has arrived and returns how many of these
+    bytes it takes, from the first on, and C{taken()}, which is called once they are out of the kernel. One that takes
+    none of them has to end the connection or the peeking, for it is shown them again at once.
+    """
+
+    proxied = Attribute("What a proxy in front has said of the peer that C{getPeer} returns; C{None} if there is none.")
+
+    def begin_peeking() -> None:
+        """Let C{peeked} be called in place of C{dataReceived}, and before any handshake of TLS begins."""
+
+    def end_peeking() -> None:
+        """Read from here on as any transport does. To be called, also if the connection is lost while it peeks."""
+
+    def present_as(peer: IAddress, proxied: object) -> None:  # noqa: N805 - a method of an interface has no self
+        """
+        Have somebody stand for the peer: the one behind the proxy that has connected.
+
+        @param peer: what C{getPeer} returns from here on.
+        @param proxied: what the proxy says of it.
         """
 
 

@@ -19,7 +19,8 @@ from zope.interface import implementer
 
 from txproxy.net.accepting import AcceptLoop
 from txproxy.net.addresses import ip_address, plain_sockaddr
-from txproxy.net.interfaces import IPausablePort
+from txproxy.net.interfaces import IPausablePort, IPeekingTransport
+from txproxy.net.peeking import Peeking
 from txproxy.net.stream import EagerConnection
 
 # Linux copies TCP_NODELAY from the listening socket to those it accepts, which saves a system call for each connection.
@@ -35,7 +36,8 @@ def _set_no_delay(skt: socket.socket) -> None:
         skt.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-class Server(tcp.Server, EagerConnection):  # type: ignore[misc]
+@implementer(IPeekingTransport)
+class Server(Peeking, tcp.Server, EagerConnection):  # type: ignore[misc]
     """A connection that was accepted."""
 
     _base = EagerConnection  # type: ignore[assignment]

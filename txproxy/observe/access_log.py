@@ -14,6 +14,7 @@ from txproxy.exchange import NOT_YET, Exchange, Passage
 from txproxy.observe.counters import Counters
 from txproxy.observe.log import Logger
 from txproxy.wire.messages import RequestHead
+from txproxy.wire.proxy_protocol import Place, ProxyHeader
 
 log = Logger()
 
@@ -143,17 +144,18 @@ class PassageFormatter:
 
 
 class JsonFormatter:
-    """One JSON object per line; ``retry`` is there only if a failed try was not followed by another.
+    """One JSON object per line.
 
-    A connection without requests has its ``listener`` too, and ``alpn`` if its ClientHello was looked at; ``host`` is
-    the name in that.
+    ``retry`` is there only if a failed try was not followed by another, ``proxy`` only if a proxy in front has said
+    something of the connection by the PROXY protocol. A connection without requests has its ``listener`` too, and
+    ``alpn`` if its ClientHello was looked at; ``host`` is the name in that.
     """
 
     def __call__(self, exchange: Exchange, ended_at_wall_s: float) -> str:
         """Return the line, without its end. Bytes above 0x7F of what a client sent are shown as Latin-1."""
         request = exchange.request
         known = request.known if request is not None else {}
-        tls = exchange.client.tls
+        tls, proxied = exchange.client.tls, exchange.client.hop.proxied
         queue, connect, first, transfer, total = (round(phase * 1e3, 3) for phase in exchange.timings())
         fields = {
             "ts": round(ended_at_wall_s, 3),
@@ -185,6 +187,8 @@ class JsonFormatter:
             fields |= _of_passage(exchange)
         if exchange.retry_refused:
             fields["retry"] = exchange.retry_refused
+        if proxied is not None:
+            fields["proxy"] = _said_by_proxy(proxied)
         return json.dumps(fields, separators=(",", ":"))
 
 
@@ -194,6 +198,26 @@ def _of_passage(passage: Passage) -> dict[str, Any]:
         fields["host"] = passage.hello.server_name or None
         fields["alpn"] = list(passage.hello.protocols)
     return fields
+
+
+def _said_by_proxy(header: ProxyHeader) -> dict[str, object]:
+    """Return what a header of the PROXY protocol says, as far as it says anything."""
+    tls = header.tls
+    facts = {
+        "destination": _shown(header.destination) if header.destination is not None else "",
+        "authority": header.authority,
+        "alpn": header.alpn,
+        "unique_id": header.unique_id,
+        "netns": header.netns,
+        "tls": "" if tls is None else tls.version,
+        "common_name": "" if tls is None else tls.common_name,
+    }
+    return {name: fact for name, fact in facts.items() if fact}
+
+
+def _shown(place: Place) -> str:
+    host, port = place
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _text(value: bytes) -> str:

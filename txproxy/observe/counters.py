@@ -59,6 +59,7 @@ class Counters:
         "http2_failures",
         "log_lines_lost",
         "outcomes",
+        "proxy_failures",
         "refused_per_ip",
         "retries",
         "tls",
@@ -69,6 +70,9 @@ class Counters:
         self.connections = 0
         self.http2_failures: Counter[str] = Counter()
         """Connections of HTTP/2 that were ended by a connection error, by its code, as ``protocol_error``."""
+        self.proxy_failures: Counter[str] = Counter()
+        """Connections that were closed for want of a valid PROXY header, or of a peer who may send one, by the end
+        reason: ``bad-proxy-header`` or ``untrusted-proxy``."""
         self.outcomes: Counter[tuple[int, str]] = Counter()
         """Exchanges by status and end reason."""
         self.bytes_in = 0

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from txproxy.wire.fields import Field, FieldView
 from txproxy.wire.grammar import is_field_value
 from txproxy.wire.messages import RequestHead
+from txproxy.wire.proxy_protocol import ProxyHeader
 
 
 class TlsFacts(NamedTuple):
@@ -57,16 +58,26 @@ class RequestFacts:
     :param scheme: ``http`` or ``https``.
     :param listener: name of the listener that it came to.
     :param tls: of the connection that it came on; None if that is not encrypted.
+    :param proxied: what a proxy in front has said of the connection, by the PROXY protocol; None if nothing.
     """
 
-    __slots__ = ("_headers", "client", "head", "listener", "scheme", "tls")
+    __slots__ = ("_headers", "client", "head", "listener", "proxied", "scheme", "tls")
 
-    def __init__(self, head: RequestHead, client: str, scheme: str, listener: str, tls: TlsFacts | None = None) -> None:
+    def __init__(
+        self,
+        head: RequestHead,
+        client: str,
+        scheme: str,
+        listener: str,
+        tls: TlsFacts | None = None,
+        proxied: ProxyHeader | None = None,
+    ) -> None:
         self.head = head
         self.client = client
         self.scheme = scheme
         self.listener = listener
         self.tls = tls
+        self.proxied = proxied
         self._headers: FieldView | None = None
 
     @property

@@ -189,7 +189,7 @@ class Dialogue:
             connection.take_over(transport, tls, router)
             site.opened(connection)
             return self._peer("client", transport)
-        protocol = site.buildProtocol(transport.getPeer())
+        protocol = self.assembled.factories.get(listener, site).buildProtocol(transport.getPeer())
         assert protocol is not None, f"{address} was refused"
         transport.connect(protocol)
         return self._peer("client", transport)

@@ -10,12 +10,13 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from txproxy.net.interfaces import IEagerTransport, IPausablePort
+from txproxy.net.interfaces import IEagerTransport, IPausablePort, IPeekingTransport
+from txproxy.net.peeking import PEEK_BYTES
 from txproxy.net.sending import HIGH_WATERMARK_BYTES, LOW_WATERMARK_BYTES
 from txproxy.net.stream import READ_BYTES
 
 
-@implementer(IEagerTransport)
+@implementer(IEagerTransport, IPeekingTransport)
 class FakeTransport:
     """A connected transport that behaves as those of ``txproxy.net``, one ``turn`` of a reactor at a time.
 
@@ -51,6 +52,8 @@ class FakeTransport:
         """Of TLS transports: the peer has sent something."""
         self.ssl: Any = None
         """Of TLS transports: what OpenSSL knows of the connection."""
+        self.proxied: Any = None
+        self._is_peeking = False
         self._queue = bytearray()
         self._finish_wanted = False
         self._is_watched = False
@@ -146,6 +149,18 @@ class FakeTransport:
             self.is_reading = False
             self._queue.clear()
 
+    def begin_peeking(self) -> None:
+        """Show the protocol what arrives, and leave what it does not take."""
+        self._is_peeking = True
+
+    def end_peeking(self) -> None:
+        """Hand on what arrives."""
+        self._is_peeking = False
+
+    def present_as(self, peer: Any, proxied: Any) -> None:
+        """Have somebody stand for the peer."""
+        self._peer, self.proxied = peer, proxied
+
     def getPeer(self) -> Any:
         """Return the other side's address."""
         return self._peer
@@ -178,6 +193,13 @@ class FakeTransport:
     def _read_some(self) -> bool:
         if not self.is_reading or self._end_seen:
             return False
+        if self.arriving and self._is_peeking:
+            protocol = self.protocol
+            taken = protocol.peeked(bytes(self.arriving[:PEEK_BYTES]))
+            del self.arriving[:taken]
+            if taken:
+                protocol.taken()
+            return True
         if self.arriving:
             data = bytes(self.arriving[:READ_BYTES])
             del self.arriving[: len(data)]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from txproxy.wire.fields import CLAIM_NAMES, IDENTITY_NAMES, UNDERSCORE, Field, is_disguised, write_fields
 from txproxy.wire.grammar import is_token, split_list
 from txproxy.wire.messages import ReplyHead, RequestHead
+from txproxy.wire.proxy_protocol import ProxyHeader
 
 _HOP_BY_HOP = frozenset(
     (
@@ -73,6 +74,8 @@ class Hop:
     """Who the peer has proved to be; nothing if it is not asked."""
     told: tuple[object, ...] = ()
     """All of it that is told to backends but for who the peer is: where it is equal, equal requests say the same."""
+    proxied: ProxyHeader | None = None
+    """What a proxy in front has said of the peer, by the PROXY protocol; None if it has said nothing."""
 
 
 def make_hop(

@@ -66,6 +66,30 @@ ERRORS = (
         "through unread",
     ),
     (
+        "[[listener]]\nproxy_protocol = true\n",
+        "listener[0].proxy_protocol: proxy_protocol needs proxy.trusted_proxies, the peers whose PROXY headers are "
+        "believed",
+    ),
+    (
+        "[[listener]]\nproxy_protocol = true\naddress = 'unix:/a'\n[[listener]]\nproxy_protocol = true\n"
+        "[[listener]]\nproxy_protocol = 3\n[proxy]\ntrusted_proxies = ['10.0.0.0/8']\n",
+        'listener[0].proxy_protocol: proxy_protocol on a unix socket needs "unix" in proxy.trusted_proxies',
+    ),
+    (
+        "[[listener]]\nproxy_protocol = true\naddress = 'unix:/a'\n[proxy]\ntrusted_proxies = ['unix']\n",
+        "",
+    ),
+    ("[[listener]]\nproxy_protocol = true\n[proxy]\ntrusted_proxies = 3\n", ""),
+    (
+        "[[listener]]\n[cluster.a]\nsend_proxy_protocol = 'v2'\nprotocol = 'h2'\npool = { min_idle = 1 }\n"
+        "[cluster.b]\nsend_proxy_protocol = ''\nprotocol = 'h2'\npool = { min_idle = 1 }\n"
+        "[cluster.c]\nsend_proxy_protocol = 'v1'\nprotocol = 'http1'\npool = { min_idle = 0, max_idle = 1 }\n",
+        "cluster.a.send_proxy_protocol: a connection of HTTP/2 is for requests of many clients "
+        '(set protocol = "http1", or leave this out)\n'
+        "cluster.a.pool.min_idle: no connection can be made in advance: each says who its client is "
+        "(leave out send_proxy_protocol)",
+    ),
+    (
         "[[listener]]\n[admin]\nlisten = '0.0.0.0:9901'\n",
         "admin.token: a token is needed to listen on 0.0.0.0:9901 (or listen on loopback)",
     ),

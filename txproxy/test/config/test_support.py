@@ -11,8 +11,7 @@ from txproxy.test.config.helpers import MINIMAL, errors_of
 from txproxy.test.config.test_model import EXAMPLE
 
 REFUSED_OF_EXAMPLE = """\
-21: admin
-179: cluster.db.send_proxy_protocol"""
+21: admin"""
 
 
 class SupportTests(SynchronousTestCase):
@@ -58,10 +57,7 @@ class SupportTests(SynchronousTestCase):
             ),
             ({"admin": {}}, "admin: [admin] is not supported yet"),
             ({"stage": {"limit": {}}}, "stage.limit: [stage.limit] is not supported yet"),
-            (
-                {"cluster": {"a.b": {"send_proxy_protocol": "v1"}}},
-                'cluster."a.b".send_proxy_protocol: send_proxy_protocol = "v1" is not supported yet',
-            ),
+            ({"proxy": {"user": "www"}}, 'proxy.user: user = "www" is not supported yet'),
             (
                 {"listener": [{}, {"address": "systemd:a"}]},
                 'listener[1].address: address = "systemd:a" is not supported yet '

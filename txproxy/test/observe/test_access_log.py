@@ -20,8 +20,9 @@ from txproxy.testing import Peer
 from txproxy.wire.fields import FieldTokenizer
 from txproxy.wire.h1 import parse_request_head
 from txproxy.wire.limits import HeadLimits
+from txproxy.wire.proxy_protocol import ProxiedTls, ProxyHeader
 
-_CLIENT = SimpleNamespace(tls=None)
+_CLIENT = SimpleNamespace(tls=None, hop=SimpleNamespace(proxied=None))
 
 
 class Named:
@@ -89,6 +90,17 @@ class CombinedTests(SynchronousTestCase):
         formatter = CombinedFormatter()
         seconds = [formatter(exchange(), 784111777 + step).split("]")[0][-14:-6] for step in (0, 0.5, 1, 60)]
         self.assertEqual(seconds, ["08:49:37", "08:49:37", "08:49:38", "08:50:37"])
+
+    def test_proxy(self) -> None:
+        """What a proxy in front has said is there if it has said anything; no line can be forged by it."""
+        self.assertNotIn("proxy", json.loads(JsonFormatter()(exchange(), 0)))
+        header = ProxyHeader(("2001:db8::7", 1), ("2001:db8::1", 443), authority='a"\n{}', tls=ProxiedTls("TLSv1.3"))
+        made = exchange()
+        made.client = SimpleNamespace(tls=None, hop=SimpleNamespace(proxied=header))
+        line = JsonFormatter()(made, 0)
+        self.assertNotIn("\n", line)
+        expected = {"destination": "[2001:db8::1]:443", "authority": 'a"\n{}', "tls": "TLSv1.3"}
+        self.assertEqual(json.loads(line)["proxy"], expected)
 
     def test_forgery(self) -> None:
         """Quotes, backslashes, tabs and bytes above 0x7E are escaped, so that no field can be forged."""
