@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from txproxy.bridge.tunnel import TunnelLimits
@@ -25,6 +25,7 @@ from txproxy.upstream.backend import Backend, BackendIdentity
 from txproxy.upstream.checks.monitor import Monitor
 from txproxy.upstream.checks.probes import ProbeSettings, make_probe
 from txproxy.upstream.choosing import ClusterSettings, ClusterTools
+from txproxy.upstream.client_header import OWN_HEADERS, client_header
 from txproxy.upstream.cluster import Cluster
 from txproxy.upstream.connector import Connector, Endpoint, GreetedConnector
 from txproxy.upstream.http1 import UpstreamConnection
@@ -32,6 +33,7 @@ from txproxy.upstream.http2 import Http2Connection
 from txproxy.upstream.names.discovery import Discovery, TtlBounds
 from txproxy.upstream.names.resolver import Resolver, resolv_conf_path
 from txproxy.upstream.pool import PoolLimits
+from txproxy.upstream.private_backend import PrivateBackend
 from txproxy.upstream.raw import RawConnection
 from txproxy.upstream.roster import Roster, RosterTools
 from txproxy.upstream.tools import UpstreamTimeouts, UpstreamTools
@@ -201,7 +203,11 @@ class ClusterMaker:
             http2,
         )
         health = Health(_health_settings(cluster), tools.clock(), joined_late=late)
-        return Backend(identity, limits, health, make_connector, tools.clock, tools.deadlines)
+        version = cluster.send_proxy_protocol
+        if not version:
+            return Backend(identity, limits, health, make_connector, tools.clock, tools.deadlines)
+        write_header = partial(client_header, version)
+        return PrivateBackend(identity, limits, health, make_connector, tools.clock, tools.deadlines, write_header)
 
     def _monitor(self, settings: model.Cluster, tls: ClientContext | None) -> Monitor | None:
         health = settings.health
@@ -217,6 +223,7 @@ class ClusterMaker:
             timeout_s=health.timeout_s,
             tls=tls,
             http2=settings.protocol == "h2",
+            preface=OWN_HEADERS.get(settings.send_proxy_protocol, b""),
             function=self._functions.get(health.type),
         )
         return Monitor(

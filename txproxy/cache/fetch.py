@@ -20,6 +20,7 @@ from txproxy.exchange import Exchange
 from txproxy.observe.log import Logger
 from txproxy.wire.fields import Field
 from txproxy.wire.messages import ReplyHead, RequestHead
+from txproxy.wire.proxy_protocol import Place
 
 log = Logger()
 
@@ -135,6 +136,10 @@ class Fetch:
         self.exchange = cause.for_client(self, request)
 
     # What the exchange's client is told.
+
+    def places(self) -> tuple[Place | None, Place | None]:
+        """Return where the connection of whoever has caused this comes from and goes to, as far as that is known."""
+        return (None, None) if self.first is None else self.first.client.places()
 
     def send_interim(self, exchange: Exchange, reply: ReplyHead) -> None:
         """Pass an interim reply on to whoever has caused this."""

@@ -239,7 +239,9 @@ class Cluster(Section):
         description="Seconds over which the share of a backend that came up grows to its weight; 0: at once.",
     )
     send_proxy_protocol: Literal["", "v1", "v2"] = Field(
-        default="", description='Version of the PROXY protocol sent to backends: "v1", "v2"; empty: none.'
+        default="",
+        description='Version of the PROXY protocol that each connection to a backend begins with: "v1", "v2"; empty: '
+        "none. Such a connection carries one request, by HTTP/1.1.",
     )
     tls: BackendTls = Field(default=BackendTls(), description="TLS towards the backends.")
     health: Health | None = Field(default=None, description="Active health checks; none if omitted.")

@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from txproxy.bridge.body import RequestBody
 from txproxy.bridge.valve import Valve
 from txproxy.downstream.http2_tunnelling import TunnellingStream
+from txproxy.downstream.places import places_of
 from txproxy.errors import (
     BadBody,
     BadRequest,
@@ -25,6 +26,7 @@ from txproxy.policy.deadlines import NEVER
 from txproxy.wire.fields import Field
 from txproxy.wire.forwarding import request_id_of
 from txproxy.wire.http2.requests import parse_request_trailers
+from txproxy.wire.proxy_protocol import Place
 
 _HEAD_REQUEST = (b":method", b"HEAD")
 
@@ -37,6 +39,10 @@ class Http2Stream(TunnellingStream):
     """
 
     __slots__ = ()
+
+    def places(self) -> tuple[Place | None, Place | None]:
+        """Return where the client's connection comes from and goes to, as far as that is known."""
+        return places_of(self._connection.transport)
 
     def begin(self, fields: list[Field], ended: bool) -> None:
         """Start the exchange of a request.

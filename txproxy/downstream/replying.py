@@ -10,6 +10,7 @@ from typing import Any
 
 from txproxy.downstream.lingering import LingeringConnection
 from txproxy.downstream.own_replies import HSTS, NO_CONTENT, error_reply
+from txproxy.downstream.places import places_of
 from txproxy.errors import ProxyError
 from txproxy.exchange import Exchange, Reply
 from txproxy.policy.facts import TlsFacts
@@ -17,6 +18,7 @@ from txproxy.wire.bodies import write_chunk
 from txproxy.wire.fields import Field
 from txproxy.wire.forwarding import NO_REPLY_RULES, Hop, without, write_last_chunk, write_reply_head
 from txproxy.wire.messages import ReplyHead
+from txproxy.wire.proxy_protocol import Place
 from txproxy.wire.reasons import reason_phrase
 
 _JOIN_BYTES = 16384
@@ -50,6 +52,10 @@ class ReplyingConnection(LingeringConnection):
         """Requests are being read: who does that goes on by itself when an exchange has ended."""
         self._told_to_go_on = False
         """The client was sent an interim reply, so that its body may be waited for."""
+
+    def places(self) -> tuple[Place | None, Place | None]:
+        """Return where this connection comes from and goes to, as far as that is known."""
+        return places_of(self.transport)
 
     # Replies of backends.
 

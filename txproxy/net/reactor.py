@@ -186,6 +186,13 @@ class SecureReactor(EagerReactor):
         super().__init__(original)
         self._security = security
 
+    def preceded_by(self, preface: bytes) -> SecureReactor:
+        """
+        @param preface: some hundred bytes at most.
+        @return: a face whose connections begin with these bytes, before the handshake.
+        """
+        return SecureReactor(self.original, tls.PrecededTls(self._require(IClientTls), preface))
+
     def _listening(self, port: Any) -> Any:
         port.tls = self._require(IServerTls)
         return super()._listening(port)

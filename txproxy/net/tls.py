@@ -15,6 +15,7 @@ from twisted.internet.address import UNIXAddress
 from twisted.internet.error import TimeoutError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from txproxy.net import tcp, unix
 from txproxy.net.addresses import ip_address, plain_sockaddr
@@ -179,6 +180,32 @@ class UnixPort(unix.Port):
     def transport(self, *arguments: Any) -> UnixServer:  # type: ignore[override]
         """@return: the transport of a new connection."""
         return _secured(UnixServer, self.tls, arguments)
+
+
+@implementer(IClientTls)
+class PrecededTls:
+    """TLS that begins behind some bytes of ours."""
+
+    def __init__(self, tls: IClientTls, preface: bytes) -> None:
+        """
+        @param tls: begins then.
+        @param preface: no more than a socket takes that was just connected: some hundred bytes.
+        """
+        self._preface = preface
+        self._begin = tls.connection
+        self.check = tls.check
+        self.failure = tls.failure
+        self.secured = tls.secured
+
+    def connection(self, skt: socket.socket) -> SSL.Connection:
+        """See L{IClientTls.connection}."""
+        try:
+            sent = skt.send(self._preface)
+        except OSError:
+            sent = 0
+        if sent < len(self._preface):
+            raise cut("the connection was lost", True)
+        return self._begin(skt)
 
 
 def adopted(tls: IServerTls, descriptor: int, family: int, factory: Any, reactor: Any) -> Server | UnixServer | None:

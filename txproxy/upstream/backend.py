@@ -202,9 +202,12 @@ class Backend:
             waiter.exchange.attempt = None
             waiter.on_lease.leased(waiter.exchange, connection)
 
-    def _connected(self, connection: Any) -> None:
+    def _trust_again(self) -> None:
         if self._is_distrusted:
             self._is_distrusted, self._complaint = False, ""
+
+    def _connected(self, connection: Any) -> None:
+        self._trust_again()
         if not self.pool.keeps_idle and not self.pool.waiting:
             connection.retire()
             self.pool.unneeded()
@@ -229,11 +232,14 @@ class Backend:
         return (BadReply if connection.has_spoken else ConnectFailed)(f"{self.name} spoke first, or closed at once")
 
     def _connect_failed(self, failure: Failure) -> None:
+        self._fail_first(self._error_of(failure))
+
+    def _error_of(self, failure: Failure) -> ProxyError:
         error = failure.value
-        if not isinstance(error, ProxyError):  # The connector sorts every failure but its own.
-            self._bug(failure)
-            error = InternalError(repr(error), logged=True)
-        self._fail_first(error)
+        if isinstance(error, ProxyError):
+            return error
+        self._bug(failure)  # The connector sorts every failure but its own.
+        return InternalError(repr(error), logged=True)
 
     def complain(self, error: ProxyError) -> None:
         """Say what is wrong with the backend's TLS, or with its version of HTTP, if that is news."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from twisted.internet import error
@@ -12,6 +13,7 @@ from twisted.internet.protocol import ClientCreator, Protocol
 from twisted.python.failure import Failure
 
 from txproxy.errors import ConnectFailed, ConnectTimeout, InternalError, NoHttp2, ProxyError, TlsFailed, TlsVerify
+from txproxy.net.reactor import SecureReactor
 from txproxy.net.tls_failure import TlsFailure, TlsFault
 from txproxy.tls.client import NO_HTTP2
 from txproxy.tls.verification import NotVerified
@@ -47,35 +49,42 @@ class Connector:
         self, reactor: Any, endpoint: Endpoint, timeout_s: float, make_protocol: Callable[[], Protocol]
     ) -> None:
         self._reactor = reactor
+        self._make_protocol = make_protocol
         self._creator = ClientCreator(reactor, make_protocol)
         self._endpoint = endpoint
         self._timeout_s = timeout_s
 
-    def connect(self) -> Deferred[Any]:
+    def connect(self, preface: bytes = b"") -> Deferred[Any]:
         """Make a connection.
 
+        :param preface: sent before anything else, a TLS handshake included; some hundred bytes at most.
         :return: fires with its protocol, or fails with ConnectFailed (TlsFailed, NoHttp2), ConnectTimeout, TlsVerify or
             InternalError.
             Cancelling it ends all attempts, and it fails with ConnectFailed.
         """
-        endpoint = self._endpoint
+        endpoint, creator = self._endpoint, self._creator
+        is_secure = isinstance(self._reactor, SecureReactor)
+        if preface and is_secure:
+            creator = ClientCreator(self._reactor.preceded_by(preface), self._make_protocol)
         made: Deferred[Any]
         if endpoint.path:
-            made = self._creator.connectUNIX(endpoint.path, timeout=self._timeout_s)
+            made = creator.connectUNIX(endpoint.path, timeout=self._timeout_s)
         elif len(endpoint.hosts) == 1:
-            made = self._creator.connectTCP(endpoint.hosts[0], endpoint.port, timeout=self._timeout_s)
+            made = creator.connectTCP(endpoint.hosts[0], endpoint.port, timeout=self._timeout_s)
         else:
-            made = Race(self._reactor, endpoint.hosts, self._timeout_s, self._attempt).start()
+            made = Race(self._reactor, endpoint.hosts, self._timeout_s, partial(self._attempt, creator)).start()
             made.addCallback(self._won)
         made.addErrback(_sorted_failure)
+        if preface and not is_secure:
+            made.addCallback(_say, preface)
         return made
 
     def readdress(self, hosts: tuple[str, ...]) -> None:
         """Connect to other addresses from here on; what is under way is not touched."""
         self._endpoint = self._endpoint._replace(hosts=hosts)
 
-    def _attempt(self, host: str, timeout_s: float) -> Deferred[Any]:
-        made = maybeDeferred(self._creator.connectTCP, host, self._endpoint.port, timeout=timeout_s)
+    def _attempt(self, creator: ClientCreator, host: str, timeout_s: float) -> Deferred[Any]:
+        made = maybeDeferred(creator.connectTCP, host, self._endpoint.port, timeout=timeout_s)
         return made.addErrback(_sorted_failure)
 
     def _won(self, result: tuple[str, Any]) -> Any:
@@ -106,6 +115,11 @@ class GreetedConnector:
         """Make a connection; see ``Connector.connect``."""
         deadline = self._clock() + self._timeout_s
         return self._connector.connect().addCallback(lambda protocol: protocol.greeted(deadline))
+
+
+def _say(protocol: Any, preface: bytes) -> Any:
+    protocol.transport.write(preface)
+    return protocol
 
 
 def _sorted_failure(failure: Failure) -> Failure:

@@ -141,6 +141,7 @@ class SocketProbe:
     :param make_conversation: given a check and its target, returns what is said on its connection.
     :param tls: how the connections are encrypted; None: not at all.
     :param only_http2: those that are encrypted are to speak HTTP/2.
+    :param preface: what each connection begins with.
     """
 
     def __init__(
@@ -150,8 +151,10 @@ class SocketProbe:
         make_conversation: Callable[[Check, ProbeTarget], Conversation],
         tls: ClientContext | None = None,
         only_http2: bool = False,
+        preface: bytes = b"",
     ) -> None:
         self._reactor = reactor
+        self._preface = preface
         self._timeout_s = timeout_s
         self._make_conversation = make_conversation
         self._tls = tls
@@ -165,7 +168,7 @@ class SocketProbe:
         reactor = self._reactor_for(check, target)
         make_conversation = self._make_conversation
         connector = Connector(reactor, endpoint, self._timeout_s, lambda: make_conversation(check, target))
-        connecting = maybeDeferred(connector.connect)
+        connecting = maybeDeferred(connector.connect, self._preface)
         check.hold(connecting.cancel)
         connecting.addCallbacks(Conversation.begin, self._connect_failed, errbackArgs=(check,))
         connecting.addErrback(self._bug, check, target)

@@ -37,6 +37,8 @@ class ProbeSettings(NamedTuple):
     """How an http check speaks TLS, None: not at all. A tls check needs it."""
     http2: bool = False
     """An http check speaks HTTP/2."""
+    preface: bytes = b""
+    """What each connection of a check begins with, a header of the PROXY protocol for instance."""
     function: Callable[[ProbeTarget], Any] | None = None
     """The user's own check."""
 
@@ -54,12 +56,12 @@ def make_probe(settings: ProbeSettings, reactor: Any) -> Probe:
     tls = settings.tls
     if settings.type == "http":
         make = _http2_conversations(settings) if settings.http2 else _http_conversations(settings)
-        return SocketProbe(reactor, settings.timeout_s, make, tls, settings.http2)
+        return SocketProbe(reactor, settings.timeout_s, make, tls, settings.http2, settings.preface)
     if settings.type == "tcp":
         tls = None
     elif tls is None:
         raise ValueError("a health check of type tls needs to know how TLS is spoken")
-    return SocketProbe(reactor, settings.timeout_s, lambda check, _: Conversation(check), tls)
+    return SocketProbe(reactor, settings.timeout_s, lambda check, _: Conversation(check), tls, preface=settings.preface)
 
 
 def _http_conversations(settings: ProbeSettings) -> Callable[[Check, ProbeTarget], Conversation]:
