@@ -153,7 +153,6 @@ def assemble(
     )
     sections = make_sections(config, reactor, clocks, counters.tls)
     sites: dict[str, Site] = {}
-    factories: dict[str, Any] = {}
     for listener in config.listeners:
         site_settings = _listener_settings(listener, config)
         if listener.protocol == "tcp":
@@ -175,8 +174,10 @@ def assemble(
             sites[listener.name] = SecureSite(site_settings, router, tools, sections[listener.tls].tls)
         else:
             sites[listener.name] = Site(site_settings, router, tools)
-        site = sites[listener.name]
-        factories[listener.name] = ProxiedFactory(site, tools.trusted) if listener.proxy_protocol else site
+    factories: dict[str, Any] = dict(sites)
+    for listener in config.listeners:
+        if listener.proxy_protocol:
+            factories[listener.name] = ProxiedFactory(sites[listener.name], tools.trusted)
     return Assembled(
         config,
         sites,

@@ -92,6 +92,8 @@ class AwaitedHeader(Protocol):
 
     under_way = 0
     """There is no exchange yet."""
+    is_tunnel = False
+    """Nor is there a tunnel, which would have more time at a stop."""
 
     def __init__(self, factory: ProxiedFactory, peer: str) -> None:
         self.peer = peer

@@ -15,18 +15,22 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txproxy.bridge.tunnel import Side, Tunnel
+from txproxy.downstream.places import places_of
 from txproxy.downstream.site import peer_address
 from txproxy.errors import ClientLeft, InternalError, NoRoute, ProxyError, RequestTimeout
 from txproxy.exchange import Passage
 from txproxy.policy.deadlines import NEVER
 from txproxy.policy.facts import TlsFacts
 from txproxy.wire.client_hello import ClientHello, ClientHelloReader
+from txproxy.wire.proxy_protocol import Place, ProxyHeader
 
 
 class TcpHop(NamedTuple):
     """What stands for an http connection's hop where facts are gathered."""
 
     scheme: bytes = b"tcp"
+    proxied: ProxyHeader | None = None
+    """What a proxy in front has said of the peer."""
 
 
 @implementer(IHalfCloseableProtocol)
@@ -66,6 +70,10 @@ class TcpConnection(Protocol):
         """Exchanges that have not ended."""
         return self.exchange is not None
 
+    def places(self) -> tuple[Place | None, Place | None]:
+        """Return where this connection comes from and goes to, as far as that is known."""
+        return places_of(self.transport)
+
     # What Twisted calls.
 
     def connectionMade(self) -> None:
@@ -93,6 +101,9 @@ class TcpConnection(Protocol):
         now = site.clock()
         exchange = self.exchange = Passage(site.next_id(), self, now)
         exchange.peer = exchange.client_address = self.peer
+        proxied = getattr(self.transport, "proxied", None)
+        if proxied is not None:
+            self.hop = TcpHop(proxied=proxied)
         if site.router.table.is_asked:
             self._reader = ClientHelloReader()
             self.deadline = now + self.settings.header_timeout_s

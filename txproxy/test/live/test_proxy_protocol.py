@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from txproxy.test.wire.proxy_headers import MALFORMED, tlv, v2
+from txproxy.test.wire.proxy_headers import MALFORMED, read_header, tlv, v2
 
 from .helpers import TXPROXY, Command, at_once, get
 from .peers import Backend, Client, PeerProxy, ProxyProcess, config_for, wait_for
@@ -365,3 +365,45 @@ def test_nginx_behind(tmp_path: Path, version: str) -> None:
 
         at_once([ask] * 12)
         assert get(proxy.port).status == 200
+
+
+@pytest.mark.parametrize("chooses", [False, True])
+def test_tcp(tmp_path: Path, chooses: bool) -> None:
+    """Bytes that are passed through unread: the source of one header is that of the next, and no byte is lost."""
+    with socket.create_server(("127.0.0.1", 0)) as origin:
+        origin.settimeout(30)
+        targets = 'sni_clusters = { "app.test" = "app" }' if chooses else 'cluster = "app"'
+        config = (
+            f'[[listener]]\nname = "raw"\naddress = "127.0.0.1:0"\nprotocol = "tcp"\nproxy_protocol = true\n{targets}\n'
+            f'[cluster.app]\nbackends = [{{ address = "127.0.0.1:{origin.getsockname()[1]}" }}]\n'
+            f'send_proxy_protocol = "v2"\n{_TRUSTED}'
+        )
+        outgoing = ssl.MemoryBIO()
+        talk = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="app.test")
+        with pytest.raises(ssl.SSLWantReadError):
+            talk.do_handshake()
+        first = outgoing.read() if chooses else b"any bytes"
+        with ProxyProcess(config) as proxy:
+            for header in (_LINE, _BINARY):
+                with socket.create_connection(("127.0.0.1", proxy.port), 30) as client:
+                    for piece in single(header):
+                        client.sendall(piece)
+                    client.sendall(first)
+                    client.shutdown(socket.SHUT_WR)
+                    accepted, _ = origin.accept()
+                    with accepted:
+                        accepted.settimeout(30)
+                        received = b""
+                        while data := accepted.recv(65536):
+                            received += data
+                        found, taken = read_header([received])
+                        assert found is not None
+                        assert (found.source, found.destination) == (("203.0.113.7", 56789), ("198.51.100.1", 8443))
+                        assert received[taken:] == first
+                        accepted.sendall(b"bye")
+                    assert client.recv(100) == b"bye"
+            assert said(proxy.port, [_LINE + first], _OTHER) == b""
+            assert said(proxy.port, [b"any bytes"]) == b""
+            lines = proxy.access_lines(2)
+            assert [line["client"] for line in lines] == ["203.0.113.7"] * 2
+            assert lines[1]["proxy"] == {"destination": "198.51.100.1:8443", "authority": "app.test"}
