@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from txproxy.policy.facts import TlsFacts
-from txproxy.test.talk import GET, OK, TalkCase, post, reply, request
+from txproxy.test.talk import GET, OK, TalkCase, head, post, reply, request
 from txproxy.test.wire.proxy_headers import read_header, tlv, v2
 from txproxy.testing import Dialogue, Http2Client, Peer, site
 from txproxy.upstream.client_header import common_name
@@ -271,6 +271,27 @@ class PrivacyTests(PrivateCase):
         backend.says(OK)
         self.assertStatus(client, 200)
         self.assertFalse(backend.is_open)
+
+    def test_upgraded(self) -> None:
+        """A tunnel keeps its connection, which is nobody's any more when it has ended."""
+        dialogue = self.telling(route='upgrades = ["websocket"]')
+        client = dialogue.client()
+        key = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+        upgrade = b"Connection: Upgrade", b"Upgrade: websocket"
+        client.says(request(b"GET / HTTP/1.1", *upgrade, key, b"Sec-WebSocket-Version: 13"))
+        backend = dialogue.backend()
+        header, rest = split(backend.gets())
+        self.assertEqual(header, _HEADER)
+        self.assertIn(b"websocket", rest)
+        accept = b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        backend.says(head(*upgrade, accept, status=b"HTTP/1.1 101 Switching Protocols"))
+        self.assertStatus(client, 101)
+        client.says(b"ping")
+        self.assertEqual(backend.gets(), b"ping")
+        self.assertEqual(dialogue.pool.leased, 1)
+        backend.finishes()
+        client.finishes()
+        self.assertEqual(dialogue.pool.total, 0)
 
     def test_drained(self) -> None:
         """A backend that is drained completes what it has, and what waits for it goes elsewhere."""
