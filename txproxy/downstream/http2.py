@@ -343,9 +343,20 @@ class Http2Connection(WritingConnection):
     def cut(self, error: ProxyError) -> None:
         """End whatever is under way: the time for a graceful stop is over."""
         self._closing = True
+        is_tunnel = self.is_tunnel
         for stream in tuple(self.streams.values()):
             stream.cut(error)
-        self.transport.abortConnection()
+        if is_tunnel:  # What its two sides are told at the end is to get there.
+            self.flush()
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+        else:
+            self.transport.abortConnection()
+
+    @property
+    def is_tunnel(self) -> bool:  # type: ignore[override]
+        """Whether any of its streams carries a tunnel."""
+        return any(stream.exchange.is_tunnel for stream in self.streams.values())
 
     def __repr__(self) -> str:
         state = "closing" if self._closing else f"{len(self.streams)} streams"

@@ -171,7 +171,7 @@ class ReplyingStream:
             exchange.head_sent = True
             self._engine.send_head(self.id, head, True)
         if not self._waiting:
-            self._finish("ok", now)
+            self._finish(exchange.end_reason or "ok", now)
         self._connection.flush_soon(len(data))
 
     def _send_head(self) -> None:

@@ -109,6 +109,7 @@ class Http2Stream(TunnellingStream):
         body = exchange.body
         if exchange.request.is_for_tunnel:  # type: ignore[union-attr]
             body = self._early
+            self._frames.feed(data)
         elif route is not None and 0 < route.rules.max_body_bytes < exchange.bytes_in:
             self.fail(exchange, BodyTooLarge(f"{exchange.bytes_in} bytes and more"))
             return

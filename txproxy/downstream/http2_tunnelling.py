@@ -11,9 +11,10 @@ from base64 import b64encode
 from txproxy.bridge.body import RequestBody
 from txproxy.bridge.valve import Valve
 from txproxy.downstream.http2_replying import ReplyingStream
-from txproxy.errors import BadReply
+from txproxy.errors import BadReply, ProxyError
 from txproxy.exchange import Exchange
 from txproxy.wire.messages import ReplyHead, RequestHead
+from txproxy.wire.websocket import Frames, going_away
 
 _WEBSOCKET = b"websocket"
 _KEY_BYTES = 16
@@ -23,14 +24,17 @@ _OF_HTTP1 = frozenset((b"content-length", b"sec-websocket-accept"))
 class TunnellingStream(ReplyingStream):
     """A stream that may become a tunnel."""
 
-    __slots__ = ("_early",)
+    __slots__ = ("_early", "_frames")
 
     _early: RequestBody
+    _frames: Frames
+    """Of what the client sends."""
 
     def _prepare_tunnel(self, request: RequestHead) -> RequestHead:
         """Hold what comes until a backend has agreed; return the request as a backend may understand it."""
         self.valve = Valve(self)
         self._early = RequestBody(self.valve)
+        self._frames = Frames()
         if request.protocol.lower() != _WEBSOCKET:
             return request
         # By HTTP/1.1 a key shows that a server has understood; by HTTP/2 there is none (RFC 8441 section 5).
@@ -62,12 +66,29 @@ class TunnellingStream(ReplyingStream):
         else:
             super().start_reply(exchange, reply)
 
-    def _leave_tunnel(self) -> None:
-        """The client sends no more: the backend gets what it has sent, and the stream ends."""
+    def cut(self, error: ProxyError) -> None:
+        """End the exchange: the time for a graceful stop is over. WebSockets are told so (RFC 6455 section 7.4)."""
+        exchange = self.exchange
+        server = exchange.server
+        if exchange.ended or not exchange.is_tunnel or server is None:
+            super().cut(error)
+            return
+        if server.may_close and self._frames.may_close:
+            server.send_body(going_away(os.urandom(4)))
+        goodbye = going_away() if server.may_close else b""
+        exchange.failed(error)
+        exchange.end_reason = error.end_reason
+        self._leave_tunnel(goodbye)
+
+    def _leave_tunnel(self, last: bytes = b"") -> None:
+        """The client sends no more, or we have it so: the backend gets what it has sent, and the stream ends.
+
+        :param last: what is still sent to the client.
+        """
         exchange = self.exchange
         server, exchange.server = exchange.server, None
         if exchange.body is not None:
             exchange.body.detach()
         if server is not None:
             server.end_tunnel()
-            self.end_reply(b"", [], self.site.clock())
+            self.end_reply(last, [], self.site.clock())

@@ -6,14 +6,16 @@ lasts as long as the tunnel, under the same flow control.
 
 from __future__ import annotations
 
+import os
+
 from txproxy.bridge.body import RequestBody
 from txproxy.downstream.receiving import ReceivingConnection
 from txproxy.errors import IdleTimeout, ProxyError, TooOld
 from txproxy.exchange import Exchange
 from txproxy.policy.deadlines import NEVER
-from txproxy.wire.bodies import UntilCloseReader
 from txproxy.wire.forwarding import NO_REPLY_RULES, without, write_reply_head
 from txproxy.wire.messages import ReplyHead
+from txproxy.wire.websocket import FrameReader, going_away, tunnel_reader
 
 
 class TunnellingConnection(ReceivingConnection):
@@ -46,7 +48,7 @@ class TunnellingConnection(ReceivingConnection):
         body = exchange.body = RequestBody(self.valve)
         body.attach(exchange.server)
         body.let_go()
-        self._reader = UntilCloseReader()
+        self._reader = tunnel_reader(exchange.request.upgrade)  # type: ignore[union-attr]
         self.deadline = NEVER
         early, self._buffer = bytes(self._buffer), b""
         if self.valve.reasons:
@@ -61,6 +63,25 @@ class TunnellingConnection(ReceivingConnection):
             return
         exchange.failed(error)
         self.site.log_failure(exchange, error)
+        self._end_tunnel(exchange, error.end_reason)
+
+    @property
+    def is_tunnel(self) -> bool:  # type: ignore[override]
+        """Whether it carries a tunnel."""
+        return self.exchange is not None and self.exchange.is_tunnel
+
+    def cut(self, error: ProxyError) -> None:
+        """End what is under way: the time for a graceful stop is over. WebSockets are told (RFC 6455 section 7.4)."""
+        exchange = self.exchange
+        if exchange is None or not exchange.is_tunnel:
+            super().cut(error)
+            return
+        server, reader = exchange.server, self._reader
+        if server is not None and server.may_close:
+            self.transport.write(going_away())
+        if server is not None and isinstance(reader, FrameReader) and reader.frames.may_close:
+            server.send_body(going_away(os.urandom(4)))
+        exchange.failed(error)
         self._end_tunnel(exchange, error.end_reason)
 
     def _left(self) -> None:

@@ -24,6 +24,7 @@ from txproxy.wire.forwarding import write_last_chunk, write_request_head
 from txproxy.wire.heads import END_OF_HEAD, HeadGatherer
 from txproxy.wire.limits import REPLY_LIMITS
 from txproxy.wire.messages import ReplyHead
+from txproxy.wire.websocket import tunnel_reader
 
 NO_TRAILERS: list[Field] = []
 
@@ -237,6 +238,8 @@ class UpstreamConnection(TunnellingConnection):
             self._reader = LengthReader(length)
         elif reply.chunked and not self.is_tunnel:
             self._reader = ChunkedReader(BadReply)
+        elif self.is_tunnel:
+            self._reader = tunnel_reader(exchange.request.upgrade)  # type: ignore[union-attr]
         else:
             self._reader = UntilCloseReader()
         self._patience_s = self._timeouts.between_bytes_s

@@ -13,6 +13,7 @@ from txproxy.upstream.patience import PatientConnection
 from txproxy.wire.fields import value_of
 from txproxy.wire.messages import ReplyHead
 from txproxy.wire.upgrade import ACCEPT, KEY, accept_for, is_switch
+from txproxy.wire.websocket import FrameReader
 
 _LAST_BYTES_S = 10.0
 """How long the last bytes of a client may take to be read by the backend."""
@@ -52,6 +53,11 @@ class TunnellingConnection(PatientConnection):
     def tunnel_max_s(self) -> float:
         """How long a tunnel may last, in seconds; 0 for no limit."""
         return self._timeouts.tunnel_max_s
+
+    @property
+    def may_close(self) -> bool:
+        """Whether the backend's last frame of WebSocket has ended, so that a close frame may follow it."""
+        return isinstance(self._reader, FrameReader) and self._reader.frames.may_close
 
     def end_tunnel(self) -> None:
         """The client has closed: send what it has sent, then close too."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 
+from txproxy.errors import ShuttingDown
 from txproxy.test.http2_talk import Http2Case
 from txproxy.test.talk import OK, head, reply, request
 from txproxy.testing import Dialogue, Peer
@@ -166,6 +167,28 @@ class WebSocketTests(TunnelCase):
         dialogue.advance(202)
         self.assertFalse(backend.is_open)
         self.assertEqual(self.ends(dialogue), [(200, "idle-timeout")])
+
+
+class StopTests(TunnelCase):
+    """The end of the time for a graceful stop."""
+
+    def test_webSocket(self) -> None:
+        """Both sides are told that we go away (1001)."""
+        dialogue = self.proxy()
+        stream, backend = self.tunnel(dialogue)
+        stream.says(b"\x81\x81mask1")
+        backend.gets()
+        for site in dialogue.assembled.sites.values():
+            site.drain()
+            site.cut(ShuttingDown(), False)
+            self.assertEqual(dialogue.lines, [])
+            site.cut(ShuttingDown(), True)
+        dialogue.settle()
+        self.assertEqual(stream.gets(), b"\x88\x02\x03\xe9")
+        self.assertTrue(stream.has_ended)
+        self.assertEqual(backend.gets()[:2], b"\x88\x82")
+        self.assertTrue(backend.sees_end)
+        self.assertEqual(self.ends(dialogue), [(200, "shutdown")])
 
 
 class ConnectTests(TunnelCase):

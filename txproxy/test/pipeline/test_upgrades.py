@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred
 
+from txproxy.errors import ShuttingDown
 from txproxy.exchange import Exchange
 from txproxy.pipeline import catalogue
 from txproxy.test.talk import GET, OK, TalkCase, head, reply, request
@@ -282,4 +283,53 @@ class TunnelTests(UpgradeCase):
         dialogue.settle()
         self.assertIn(b"101", client.gets_head().line)
         self.assertEqual((client.gets(), backend.gets()[-5:], seen), (b"first second", b"early", [101]))
+        client.finishes()
+
+
+class StopTests(UpgradeCase):
+    """The end of the time for a graceful stop."""
+
+    def cut(self, dialogue: Dialogue) -> None:
+        for site in dialogue.assembled.sites.values():
+            site.drain()
+            site.cut(ShuttingDown(), False)
+            self.assertEqual(dialogue.lines, [])  # Requests are cut before tunnels are.
+            site.cut(ShuttingDown(), True)
+        dialogue.settle()
+
+    def test_webSocket(self) -> None:
+        """Both sides are told that we go away (1001), if they are between two frames; then both are closed."""
+        for client_says, backend_says, to_client, to_backend in (
+            (b"", b"", True, True),
+            (b"\x81\x81mask1", b"\x81\x01a", True, True),
+            (b"\x81\x81ma", b"\x81\x01a", True, False),
+            (b"", b"\x81", False, True),
+            (b"", b"\x88\x02\x03\xe8", False, True),
+        ):
+            dialogue = self.proxy()
+            client, backend = self.tunnel(dialogue)
+            client.says(client_says)
+            backend.says(backend_says)
+            client.gets()
+            backend.gets()
+            self.cut(dialogue)
+            self.assertEqual(client.gets(), b"\x88\x02\x03\xe9" * to_client)
+            closing = backend.gets()
+            self.assertEqual(closing[:2], b"\x88\x82" * to_backend)
+            if to_backend:
+                self.assertEqual(bytes(a ^ b for a, b in zip(closing[2:4], closing[6:], strict=True)), b"\x03\xe9")
+            self.assertTrue(client.sees_end and backend.sees_end)
+            self.assertEnd(dialogue, "shutdown", 101)
+            client.finishes()
+
+    def test_others(self) -> None:
+        """Other tunnels are closed, with what was sent."""
+        dialogue = self.proxy(route='upgrades = ["foo"]')
+        client, backend = self.asks(dialogue, b"Connection: upgrade", b"Upgrade: foo")
+        backend.gets()
+        backend.says(head(b"Connection: Upgrade", b"Upgrade: foo", status=b"HTTP/1.1 101 Switching Protocols") + b"x")
+        client.gets_head()
+        self.cut(dialogue)
+        self.assertEqual((client.gets(), backend.gets()), (b"x", b""))
+        self.assertTrue(client.sees_end and backend.sees_end)
         client.finishes()
