@@ -22,6 +22,7 @@ from txproxy.downstream.secure_site import SecureSite
 from txproxy.downstream.site import Gate, ListenerSettings, Site, SiteTools
 from txproxy.downstream.tcp_site import SecureTcpSite, TcpRouter, TcpSite
 from txproxy.downstream.together import Together
+from txproxy.net.pipes import PipePool
 from txproxy.observe.access_log import AccessLog, CombinedFormatter, Formatter, JsonFormatter, PassageFormatter
 from txproxy.observe.counters import Counters
 from txproxy.observe.ending import Ending
@@ -70,6 +71,8 @@ class Assembled:
     cache: CacheEngine | None
     """What is stored, and the calls that purge it; None if no route has a cache."""
     cache_keeper: CacheKeeper | None
+    pipes: PipePool | None
+    """By which the kernel moves what tcp listeners pass through; None if there is no such listener."""
 
     def start(self) -> None:
         """Begin to check backends, to resolve their names and to watch certificates."""
@@ -98,6 +101,8 @@ class Assembled:
             section.stop()
         if self.cache_keeper is not None:
             self.cache_keeper.stop()
+        if self.pipes is not None:
+            self.pipes.close()
 
 
 @dataclass(slots=True)
@@ -139,6 +144,7 @@ def assemble(
     access_log = _access_log(config, clocks, counters)
     ending = Ending(reactor.callLater, counters, None if access_log is None else access_log.write, log_exchange)
     gate = Gate(config.proxy.max_connections, counters, clocks.monotonic)
+    pipes = PipePool(reactor.seconds) if any(each.protocol == "tcp" for each in config.listeners) else None
     tools = SiteTools(
         clocks.monotonic,
         HttpDate(clocks.wall),
@@ -150,6 +156,7 @@ def assemble(
         TrustedPeers(config.proxy.trusted_proxies),
         ending.ended,
         Together(reactor.callLater),
+        pipes,
     )
     sections = make_sections(config, reactor, clocks, counters.tls)
     sites: dict[str, Site] = {}
@@ -193,6 +200,7 @@ def assemble(
         ending,
         cache,
         cache_keeper,
+        pipes,
     )
 
 

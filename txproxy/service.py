@@ -19,6 +19,7 @@ from txproxy.config.problems import ConfigError, Problem
 from txproxy.downstream.site import Site
 from txproxy.errors import ShuttingDown
 from txproxy.net.limits import raise_descriptor_limit
+from txproxy.net.pipes import MOST_PIPES
 from txproxy.net.reactor import EagerReactor, SecureReactor
 from txproxy.observe.log import Logger, set_level
 from txproxy.options import Options, configure
@@ -99,7 +100,8 @@ class ProxyService(Service):
         if self.assembled is not None:
             return
         config = self.config
-        wanted = 2 * config.proxy.max_connections + _SPARE_DESCRIPTORS
+        pipes = any(listener.protocol == "tcp" for listener in config.listeners)
+        wanted = 2 * config.proxy.max_connections + _SPARE_DESCRIPTORS + 2 * MOST_PIPES * pipes
         limit = raise_descriptor_limit(wanted)
         if limit < wanted:
             log.warn(

@@ -23,11 +23,21 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txproxy.errors import BackendClosed, ClientLeft, IdleTimeout, ProxyError, TooOld
+from txproxy.net.pipes import PipePool
+from txproxy.net.splice import Splice, SpliceEnd, can_splice
+from txproxy.net.stream import READ_BYTES
 from txproxy.policy.deadlines import NEVER, Deadlines
 
 _LOOK_S = 60.0
 """How far ahead a tunnel's next look is planned: the wheel remembers a look until its time has come, and tunnels may
 come and go by the thousands within the hour that one of them may be idle."""
+
+
+_BULK_READS = 4
+"""So many full reads in a row are bulk: the kernel moves what follows past this process's memory."""
+_SHORT_BYTES = 16384
+_MOST_SHORT = 16
+"""So many short moves in a row are a conversation again, which costs less if it is read and written."""
 
 
 class TunnelLimits(NamedTuple):
@@ -45,6 +55,8 @@ class TunnelTools(NamedTuple):
     clock: Callable[[], float]
     """The monotonic clock, in seconds."""
     deadlines: Deadlines
+    pipes: PipePool | None = None
+    """By which the kernel moves bytes in bulk; None where that is not wanted."""
 
 
 class Side(NamedTuple):
@@ -61,15 +73,27 @@ class Side(NamedTuple):
 class TunnelEnd:
     """One side of a tunnel.
 
-    Bytes come by ``dataReceived``. Whoever moves them on another way, past this process's memory, tells ``moved``, and
-    leaves the ends of both ways and the losses to the calls below.
+    Bytes come by ``dataReceived``; in bulk between plain sockets the kernel moves them, by a splice that tells this end
+    how many. What becomes of connections is told by the calls below in both cases.
 
     :param transport: of this side.
     :param tunnel: see there.
     :param loss: what it means if this side is lost before its time.
     """
 
-    __slots__ = ("_loss", "_tunnel", "is_finished", "is_full", "is_lost", "other", "received", "send", "transport")
+    __slots__ = (
+        "_in_a_row",
+        "_loss",
+        "_splice",
+        "_tunnel",
+        "is_finished",
+        "is_full",
+        "is_lost",
+        "other",
+        "received",
+        "send",
+        "transport",
+    )
 
     def __init__(self, transport: Any, tunnel: Tunnel, loss: type[ProxyError]) -> None:
         self.transport = transport
@@ -85,6 +109,9 @@ class TunnelEnd:
         self.is_lost = False
         self._tunnel = tunnel
         self._loss = loss
+        self._splice: Splice | None = None
+        self._in_a_row = 0
+        """Full reads while bytes are copied, short moves while they are spliced."""
 
     def dataReceived(self, data: bytes) -> None:
         """Pass bytes on."""
@@ -92,11 +119,34 @@ class TunnelEnd:
         self.received += len(data)
         tunnel.moved_at = tunnel.clock()
         self.other.send(data)
+        if len(data) == READ_BYTES:
+            self._read_in_full()
+        else:
+            self._in_a_row = 0
 
-    def moved(self, count: int) -> None:
-        """Take note of bytes that have come from this side and went to the other by another way."""
-        self.received += count
-        self._tunnel.moved_at = self._tunnel.clock()
+    def _read_in_full(self) -> None:
+        self._in_a_row += 1
+        pipes, other = self._tunnel.pipes, self.other
+        if self._in_a_row < _BULK_READS or pipes is None or other.is_lost or self.is_lost:
+            return
+        self._in_a_row = 0
+        if can_splice(self.transport, other.transport):
+            self._splice = Splice(self.transport, other.transport, self, pipes)
+            self._splice.start()
+
+    def splice_moved(self, byte_count: int) -> None:
+        """Take note of bytes that have come from this side and went to the other past us."""
+        tunnel = self._tunnel
+        self.received += byte_count
+        tunnel.moved_at = tunnel.clock()
+        self._in_a_row = self._in_a_row + 1 if byte_count < _SHORT_BYTES else 0
+        if self._in_a_row > _MOST_SHORT and self._splice is not None:
+            splice, self._splice, self._in_a_row = self._splice, None, 0
+            splice.stop()
+
+    def splice_ended(self, end: SpliceEnd) -> None:
+        """Why it has ended is told by the calls for connections."""
+        self._splice = None
 
     def readConnectionLost(self) -> None:
         """This side sends no more: the other is told."""
@@ -137,7 +187,7 @@ class TunnelEnd:
 
     def let_go(self) -> None:
         """Know nobody any more: the two ends would keep each other alive."""
-        self.other = self._tunnel = self.transport = self.send = None  # type: ignore[assignment]
+        self.other = self._tunnel = self.transport = self.send = self._splice = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         state = "lost" if self.is_lost else "finished" if self.is_finished else "open"
@@ -167,6 +217,7 @@ class Tunnel:
         "look_at",
         "moved_at",
         "near",
+        "pipes",
         "unread_before",
     )
 
@@ -186,6 +237,7 @@ class Tunnel:
         self.deadline = self.look_at = NEVER
         self._opened_at = 0.0
         self._deadlines = tools.deadlines
+        self.pipes = tools.pipes
         self._limits = limits
         self._on_end = on_end
 

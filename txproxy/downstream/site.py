@@ -17,6 +17,7 @@ from txproxy.downstream.http2 import Http2Connection
 from txproxy.downstream.together import Together
 from txproxy.errors import Fault, ProxyError
 from txproxy.exchange import Exchange
+from txproxy.net.pipes import PipePool
 from txproxy.observe.counters import Counters
 from txproxy.observe.log import Logger
 from txproxy.policy.addresses import UNIX_PEER, TrustedPeers
@@ -129,6 +130,8 @@ class SiteTools(NamedTuple):
     """Called with each exchange when it has ended."""
     together: Together
     """Puts the writes of one turn together."""
+    pipes: PipePool | None = None
+    """By which the kernel moves what tcp listeners pass through."""
 
 
 class Site(Factory):

@@ -34,7 +34,7 @@ class TcpSite(Site):
 
     def __init__(self, settings: ListenerSettings, router: TcpRouter, tools: SiteTools) -> None:
         super().__init__(settings, router, tools)
-        self.tunnel_tools = TunnelTools(tools.clock, tools.deadlines)
+        self.tunnel_tools = TunnelTools(tools.clock, tools.deadlines, tools.pipes)
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """Return the protocol of a new connection, or None to close it: its peer has too many."""
@@ -52,7 +52,7 @@ class SecureTcpSite(SecureSite):
 
     def __init__(self, settings: ListenerSettings, router: TcpRouter, tools: SiteTools, tls: ServerTls) -> None:
         super().__init__(settings, router, tools, tls)
-        self.tunnel_tools = TunnelTools(tools.clock, tools.deadlines)
+        self.tunnel_tools = TunnelTools(tools.clock, tools.deadlines, tools.pipes)
 
     def make_connection(self, facts: TlsFacts) -> Any:
         """Return the protocol for a connection whose handshake is complete."""

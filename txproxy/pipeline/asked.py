@@ -15,6 +15,7 @@ from txproxy.policy.caching.key import Addition, Bypass, primary_key
 from txproxy.policy.caching.overrides import OVERRIDES, disguised_overrides, overridden
 from txproxy.policy.caching.validation import CONDITIONS, asks_origin, has_conditions
 from txproxy.wire.messages import RequestHead
+from txproxy.wire.upgrade import upgrade_of
 
 _TOLD = CONDITIONS | OVERRIDES | {b"authorization", b"cache-control", b"pragma"}
 """Fields in which a request may say anything to a cache: most have none of them."""
@@ -38,6 +39,8 @@ class CachedRoute(NamedTuple):
     """The cluster is chosen for each request."""
     allow_underscores: bool = False
     """Fields with underscores in their names go to backends."""
+    upgrades: frozenset[bytes] = frozenset()
+    """Protocols in lower case to which a connection may be upgraded."""
 
 
 @dataclass(slots=True)
@@ -109,7 +112,7 @@ def understand(exchange: Exchange, route: CachedRoute) -> Asked:
 def _passes(request: RequestHead, route: CachedRoute, told: frozenset[bytes], trusted: bool) -> bytes:
     if request.target[:1] != b"/":
         return b"target"
-    if request.options is not None and b"upgrade" in request.options:
+    if request.options is not None and upgrade_of(request, route.upgrades):
         return b"upgrade"  # What comes may be no reply but a tunnel.
     if any(pattern.search(request.path) for pattern in route.exclude):
         return b"excluded"

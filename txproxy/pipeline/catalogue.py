@@ -65,6 +65,7 @@ def cached_route(settings: RouteSettings, config: Config) -> CachedRoute:
         TrustedPeers(own.purge_from) if own.purge_from else None,
         bool(settings.choose),
         settings.allow_underscores,
+        frozenset(name.lower().encode() for name in settings.upgrades),
     )
 
 

@@ -222,7 +222,7 @@ class TunnelTests(SynchronousTestCase):
         talk = Tunnelled(TunnelLimits(idle_s=10))
         for _ in range(5):
             talk.advance(9)
-            talk.tunnel.near.moved(1000)
+            talk.tunnel.near.splice_moved(1000)
         self.assertEqual(talk.tunnel.near.received, 5000)
         talk.advance(11)
         self.ended(talk, IdleTimeout)

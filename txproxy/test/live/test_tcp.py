@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -142,6 +142,28 @@ def test_much_both_ways_at_once(slow: str) -> None:
         (line,) = proxy.access_lines(1)
         assert (line["end"], line["bytes_in"], line["bytes_out"]) == ("ok", 64 * MIB, 64 * MIB)
         assert proxy.rss_bytes() - before < 8 * MIB
+
+
+def pipes_of(pid: int) -> int:
+    """Return how many ends of pipes a process has open."""
+    names = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # It may be closed by now.
+            names.append(str(link.readlink()))
+    return sum(name.startswith("pipe:") for name in names)
+
+
+def test_bulk_goes_past_the_process() -> None:
+    """What comes in bulk is moved by the kernel through a pipe, which is kept only while a slow reader holds it up."""
+    stream = Stream(3, 64 * MIB)
+    with StreamServer(stream.send) as server, ProxyProcess(tcp_config(server.address)) as proxy:
+        before = pipes_of(proxy.pid)
+        with connect(proxy.port) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            wait_for(lambda: pipes_of(proxy.pid) == before + 2, "a pipe that waits for its reader")
+            assert stream.receive(client)
+        (line,) = proxy.access_lines(1)
+        assert line["bytes_out"] == 64 * MIB
 
 
 def test_every_kind_of_address(tmp_path: Path) -> None:

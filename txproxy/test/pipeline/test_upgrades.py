@@ -259,6 +259,17 @@ class TunnelTests(UpgradeCase):
         client.finishes()
         self.assertEqual(dialogue.lines[-1]["cache"], "BYPASS")
 
+    def test_cachedRouteWithoutATunnel(self) -> None:
+        """Who asks for what is not passed on, as h2c, is answered from a cache as anybody."""
+        dialogue = self.proxy(route="cache = true")
+        fields = b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABk"
+        client, backend = self.asks(dialogue, *fields)
+        backend.says(reply(b"stored", b"Cache-Control: max-age=60"))
+        self.assertEqual(client.gets_head().get(b"X-Cache-Status"), b"MISS")
+        client.gets()
+        client.says(request(b"GET /chat HTTP/1.1", *fields))
+        self.assertEqual(client.gets_head().get(b"X-Cache-Status"), b"HIT")
+
     def test_stages(self) -> None:
         """They see the 101, and may take their time: what comes meanwhile waits."""
         decisions: list[Deferred[None]] = []
