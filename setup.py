@@ -29,6 +29,8 @@ TEST = [
     "hypothesis>=6.100",
     "grpcio>=1.70",
     "websockets>=14",
+    # The cases of the Autobahn test suite, which itself needs Python 2.
+    "kosoku>=0.1",
     "ruff>=0.17,<0.18",
     "mypy>=2.4,<3",
     "mypy-zope>=1.0.17",

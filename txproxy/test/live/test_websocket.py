@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import random
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import pytest
 from websockets.sync.client import ClientConnection, connect
 from websockets.sync.server import ServerConnection, serve
 
@@ -85,6 +90,29 @@ def test_random_messages_come_back() -> None:
         (line,) = proxy.access_lines(1)
     assert (line["status"], line["end"]) == (101, "ok")
     assert line["bytes_in"] > FRAMES * 2 and line["bytes_out"] > FRAMES * 2
+
+
+_GROUPS = ("1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "10.*")
+"""Of the Autobahn suite: framing, pings, reserved bits, opcodes, fragments, UTF-8, closing, autofragments."""
+
+
+def _judged(port: int, directory: Path) -> dict[str, tuple[str, str]]:
+    """Return what the Autobahn cases say of the server at a port."""
+    program = Path(sys.executable).with_name("kosoku")
+    groups = [word for group in _GROUPS for word in ("-i", group)]
+    command = [str(program), "-m", "fuzzingclient", *groups, "-p", "4", "-o", str(directory), f"127.0.0.1:{port}"]
+    subprocess.run(command, check=False, timeout=300, capture_output=True)
+    (agent,) = json.loads((directory / "index.json").read_text()).values()
+    return {case: (verdict["behavior"], verdict["behaviorClose"]) for case, verdict in agent.items()}
+
+
+@pytest.mark.skipif(not Path(sys.executable).with_name("kosoku").exists(), reason="kosoku is not installed")
+def test_autobahn(tmp_path: Path) -> None:
+    """All 247 cases have the same result through the proxy as without it, whatever the server makes of them."""
+    with _server() as port, ProxyProcess(config_for(f"127.0.0.1:{port}")) as proxy:
+        direct, proxied = _judged(port, tmp_path / "direct"), _judged(proxy.port, tmp_path / "proxied")
+    assert len(direct) == 247
+    assert proxied == direct
 
 
 def test_many_clients_at_once() -> None:
