@@ -348,6 +348,9 @@ class ReplyingStream:
         exchange.ended = True
         exchange.end_reason = end_reason
         exchange.ended_at = now
+        attempt, exchange.attempt = exchange.attempt, None
+        if attempt is not None:
+            attempt.cancel()  # It would end a tunnel that is too old.
         exchange.bytes_out -= len(self._waiting)
         self._waiting = b""
         self._head = None

@@ -34,8 +34,12 @@ class Screen:
         assert request is not None
         if request.suspicious and not self._allow_dot_segments:
             raise BadRequest("dot segments, a fragment, or a broken escape in the target")
-        if request.method == b"CONNECT" and not self._allow_connect:
-            raise MethodRefused("CONNECT")
+        if request.method == b"CONNECT":
+            if not self._allow_connect:
+                raise MethodRefused("CONNECT")
+            if request.has_body:
+                # RFC 9110 section 9.3.6: it means nothing, and a backend could take it for the beginning of a tunnel.
+                raise BadRequest("CONNECT with content")
         known = request.known
         if len(known) == 1 and b"host" in known:
             return None

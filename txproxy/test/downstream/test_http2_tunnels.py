@@ -168,6 +168,25 @@ class WebSocketTests(TunnelCase):
         self.assertFalse(backend.is_open)
         self.assertEqual(self.ends(dialogue), [(200, "idle-timeout")])
 
+    def test_age(self) -> None:
+        """It is limited, and no call is left of a tunnel that has ended before."""
+        dialogue = self.proxy(cluster="timeouts.tunnel_max_s = 10")
+        stream, backend = self.tunnel(dialogue)
+        dialogue.advance(11)
+        self.assertFalse(backend.is_open)
+        self.assertEqual(self.ends(dialogue), [(200, "max-age")])
+        for way in ("end", "reset", "backend"):
+            stream, backend = self.tunnel(dialogue)
+            before = len(dialogue.reactor.getDelayedCalls())
+            if way == "backend":
+                backend.finishes()
+            elif way == "reset":
+                stream.resets()
+            else:
+                stream.says(b"", ended=True)
+            dialogue.advance(0.1)
+            self.assertLess(len(dialogue.reactor.getDelayedCalls()), before)
+
 
 class StopTests(TunnelCase):
     """The end of the time for a graceful stop."""
@@ -230,6 +249,18 @@ class ConnectTests(TunnelCase):
         self.assertEqual((backend.gets(), stream.gets()), (b"up", b"down"))
         backend.finishes()
         self.assertTrue(stream.has_ended)
+
+    def test_content(self) -> None:
+        """It has none: a backend could take that for the beginning of the tunnel."""
+        for field, content in (
+            (b"Content-Length: 5", b"hello"),
+            (b"Transfer-Encoding: chunked", b"5\r\nhello\r\n0\r\n\r\n"),
+        ):
+            dialogue = self.proxy(route="connect = true")
+            client = dialogue.client()
+            client.says(request(b"CONNECT a.example:443 HTTP/1.1", field) + content)
+            self.assertIn(b"400", client.gets_head().line)
+            self.assertEqual(dialogue.attempts, [])
 
     def test_refused(self) -> None:
         """405 where the route does not allow it."""
