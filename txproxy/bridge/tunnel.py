@@ -139,10 +139,16 @@ class TunnelEnd:
         tunnel = self._tunnel
         self.received += byte_count
         tunnel.moved_at = tunnel.clock()
+        tunnel.unread_before = NEVER
         self._in_a_row = self._in_a_row + 1 if byte_count < _SHORT_BYTES else 0
         if self._in_a_row > _MOST_SHORT and self._splice is not None:
             splice, self._splice, self._in_a_row = self._splice, None, 0
             splice.stop()
+
+    @property
+    def has_to_wait(self) -> bool:
+        """Whether one of the sides reads too slowly: this one, or the other, for which bytes wait in a pipe."""
+        return self.is_full or (self._splice is not None and self._splice.held > 0)
 
     def splice_ended(self, end: SpliceEnd) -> None:
         """Why it has ended is told by the calls for connections."""
@@ -311,7 +317,7 @@ class Tunnel:
     def deadline_passed(self) -> None:
         """Look whether it has lasted too long, or nothing has moved for too long."""
         now, limits = self.clock(), self._limits
-        if (self.near.is_full or self.far.is_full) and self._reads_on():
+        if (self.near.has_to_wait or self.far.has_to_wait) and self._reads_on():
             self.moved_at = now
         if limits.max_s and now >= self._opened_at + limits.max_s:
             self.cut(TooOld(f"open for {limits.max_s} s"))

@@ -14,6 +14,7 @@ from txproxy.downstream.http2_replying import ReplyingStream
 from txproxy.errors import BadReply, ProxyError
 from txproxy.exchange import Exchange
 from txproxy.wire.messages import ReplyHead, RequestHead
+from txproxy.wire.upgrade import KEY
 from txproxy.wire.websocket import Frames, going_away
 
 _WEBSOCKET = b"websocket"
@@ -39,7 +40,8 @@ class TunnellingStream(ReplyingStream):
             return request
         # By HTTP/1.1 a key shows that a server has understood; by HTTP/2 there is none (RFC 8441 section 5).
         key = b64encode(os.urandom(_KEY_BYTES))
-        return request.with_fields([*request.fields, (b"Sec-WebSocket-Key", key)])
+        fields = [field for field in request.fields if field[0].lower() != KEY]
+        return request.with_fields([*fields, (b"Sec-WebSocket-Key", key)])
 
     def start_tunnel(self, exchange: Exchange, reply: ReplyHead) -> None:
         """Tell the client that all is well, and pass on what comes from now on."""

@@ -75,10 +75,10 @@ class UpstreamConnection(TunnellingConnection):
         exchange = self._exchange
         if exchange is None:
             self._leave()
+        elif self._is_full and (exchange.reply is None or self.is_tunnel) and self._reads_on():
+            self._set_deadline(exchange)
         elif self.is_tunnel and exchange.head_sent:
             self._tunnel_is_idle(exchange)
-        elif self._is_full and exchange.reply is None and self._reads_on():
-            self._set_deadline(exchange)
         elif exchange.head_sent or exchange.reply is not None:
             self._fail(exchange, ReplyCut(f"{self._backend.name}: nothing for {self._patience_s} s"))
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import given, settings
@@ -216,6 +217,19 @@ class TunnelTests(SynchronousTestCase):
         talk.settle()
         self.assertTrue(talk.near.was_aborted and talk.far.was_aborted)
         self.ended(talk, ShuttingDown)
+
+    def test_slowReaderOfASplice(self) -> None:
+        """Who reads slowly what waits in a pipe is not idle while any of it is read."""
+        talk = Tunnelled(TunnelLimits(idle_s=10))
+        talk.tunnel.near._splice = SimpleNamespace(held=5)  # type: ignore[assignment]
+        talk.tunnel.near.splice_moved(100_000)
+        for waiting in range(9, 4, -1):
+            talk.far.unread_bytes = lambda waiting=waiting: waiting  # type: ignore[method-assign]
+            talk.advance(11)
+            self.assertEqual(talk.ends, [])
+        talk.advance(11)
+        talk.advance(11)
+        self.ended(talk, IdleTimeout)
 
     def test_movedElsewhere(self) -> None:
         """Bytes that went another way are counted, and are signs of life."""

@@ -8,6 +8,7 @@ from h2.settings import SettingCodes
 from txproxy.errors import ShuttingDown
 from txproxy.test.http2_talk import Http2Case
 from txproxy.test.talk import OK, head, reply, request
+from txproxy.test.upstream.http2_backend import Http2Backend
 from txproxy.testing import Dialogue, Peer
 from txproxy.testing.http2 import ClientStream
 from txproxy.wire.fields import Field
@@ -106,6 +107,15 @@ class WebSocketTests(TunnelCase):
         backend.says(OK)
         self.assertReply(stream, 502)
         self.assertEqual(self.ends(dialogue), [(502, "bad-reply")])
+
+    def test_keyOfTheClient(self) -> None:
+        """By HTTP/2 there is none: what a client sends as one is not passed on beside ours."""
+        dialogue = self.proxy()
+        stream = self.h2(dialogue).sends_head(_extended(b"websocket", (b"sec-websocket-key", b"its own")), ended=False)
+        backend = dialogue.backend()
+        backend.says(self.switch(backend))
+        self.assertEqual(stream.gets_head().line, b"HTTP/2 200")
+        stream.resets()
 
     def test_wrongAccept(self) -> None:
         """The key is ours, so the proxy sees whether the backend has understood."""
@@ -261,6 +271,15 @@ class ConnectTests(TunnelCase):
             client.says(request(b"CONNECT a.example:443 HTTP/1.1", field) + content)
             self.assertIn(b"400", client.gets_head().line)
             self.assertEqual(dialogue.attempts, [])
+
+    def test_toHttp2(self) -> None:
+        """Backends of HTTP/2 are sent none."""
+        dialogue = self.proxy(route="connect = true", cluster='protocol = "h2"')
+        client = dialogue.client()
+        client.says(request(b"CONNECT a.example:443 HTTP/1.1"))
+        backend = Http2Backend(dialogue.backend())
+        self.assertIn(b"405", client.gets_head().line)
+        backend.peer.finishes()
 
     def test_refused(self) -> None:
         """405 where the route does not allow it."""

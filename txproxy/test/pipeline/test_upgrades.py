@@ -208,6 +208,20 @@ class TunnelTests(UpgradeCase):
         self.assertFalse(client.is_open and backend.is_open)
         self.assertEnd(dialogue, "idle-timeout", 101)
 
+    def test_slowBackendIsNotIdle(self) -> None:
+        """Nothing else can go its way as long as it reads what waits for it."""
+        dialogue = self.proxy(cluster="timeouts.tunnel_idle_s = 10")
+        client, backend = self.tunnel(dialogue)
+        backend.stops_reading(0)
+        client.says(bytes(200_000))
+        for _ in range(4):
+            dialogue.advance(9)
+            backend.reads(1000)
+        self.assertTrue(client.is_open and backend.is_open)
+        dialogue.advance(25)
+        self.assertFalse(client.is_open and backend.is_open)
+        self.assertEqual(dialogue.lines[-1]["end"], "idle-timeout")
+
     def test_age(self) -> None:
         """It ends after tunnel_max_s, however busy it is; and no call is left where it ended before."""
         dialogue = self.proxy(cluster="timeouts.tunnel_max_s = 10")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from txproxy.errors import BadBody, BadRequest, HeadersTooLarge, UriTooLong
+from txproxy.errors import BadBody, BadRequest, HeadersTooLarge, MethodRefused, UriTooLong
 from txproxy.wire import framing
 from txproxy.wire.addressing import set_authority, set_target
 from txproxy.wire.fields import Field, value_of
@@ -196,7 +196,10 @@ def write_request(
     :param host: value of :authority, or None for the client's.
     :param rules: the route's own changes, applied after all of ours.
     :param scheme: by which the backend is spoken to.
+    :raises MethodRefused: for CONNECT: tunnels are for backends of HTTP/1.1.
     """
+    if request.method == b"CONNECT":
+        raise MethodRefused("CONNECT to a backend by HTTP/2")
     # Most targets are seen once: they are not worth coding.
     line = encode_field(b":method", request.method) + encode_field(b":scheme", scheme) + encode_unique(b":path", target)
     if rules is PLAIN_RULES and host is None and not hop.trusted and request.minor:
