@@ -112,7 +112,7 @@ def understand(exchange: Exchange, route: CachedRoute) -> Asked:
 def _passes(request: RequestHead, route: CachedRoute, told: frozenset[bytes], trusted: bool) -> bytes:
     if request.target[:1] != b"/":
         return b"target"
-    if request.options is not None and upgrade_of(request, route.upgrades):
+    if request.options is not None and (request.protocol or upgrade_of(request, route.upgrades)):
         return b"upgrade"  # What comes may be no reply but a tunnel.
     if any(pattern.search(request.path) for pattern in route.exclude):
         return b"excluded"

@@ -51,6 +51,8 @@ def parse_request_head(head: bytes, tokenizer: FieldTokenizer, limits: HeadLimit
         framing.set_request_framing(request)
         if b"expect" in known:
             framing.set_expectation(request)
+    if method == b"CONNECT":
+        request.keep_alive = False  # What was sent ahead of a refusal is no request (RFC 9112 section 9.3).
     return request
 
 

@@ -137,6 +137,15 @@ class WebSocketTests(TunnelCase):
             self.assertReset(client.sends_head(fields, ended=False), ErrorCodes.PROTOCOL_ERROR)
         self.assertEqual(dialogue.attempts, [])
 
+    def test_otherProtocolsOfACachedRoute(self) -> None:
+        """They are refused, whatever is stored."""
+        dialogue = self.proxy(route="cache = true")
+        client = self.h2(dialogue)
+        stream = client.asks(b"GET", b"/chat")
+        dialogue.backend().says(reply(b"stored", b"Cache-Control: max-age=60"))
+        self.assertReply(stream, 200, b"stored")
+        self.assertReply(client.sends_head(_extended(b"foo"), ended=False), 405)
+
     def test_ends(self) -> None:
         """The client's end is the backend's, with what was sent before; its reset is a reset."""
         for reset in (False, True):
@@ -235,6 +244,10 @@ class ConnectTests(TunnelCase):
             got = client.gets_head()
             self.assertEqual(got.line, b"HTTP/1.1 " + status)
             self.assertEqual(got.get(b"Content-Length"), None if is_tunnel else b"0")
+            # What a client has sent ahead of a refusal is no request.
+            self.assertEqual(
+                (got.get(b"Connection"), client.sees_end), (None, False) if is_tunnel else (b"close", True)
+            )
             if is_tunnel:
                 client.says(b"\x16\x03")
                 self.assertEqual(backend.gets(), b"\x16\x03")
