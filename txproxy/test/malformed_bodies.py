@@ -24,7 +24,7 @@ def _after(good: bytes, bad: bytes) -> tuple[bytes, int]:
 
 def _streaming(name: str, bad: bytes, reason: str, **more: bool) -> RequestCase:
     raw, pause_at = _after(_HELLO, bad)
-    return broken_body(name, raw, "RFC 9112 8", reason, pause_at=pause_at, withheld=(b"0\r\n\r\n",), **more)
+    return broken_body(name, raw, "RFC 9112 8", reason, pause_at=pause_at, withheld=(b"\n0\r\n\r\n",), **more)
 
 
 REQUEST_BODIES: tuple[RequestCase, ...] = (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import socket
 import struct
 import threading
@@ -201,6 +202,15 @@ class Backend:
     def open_connections(self) -> list[BackendConnection]:
         """Those that nobody has ended."""
         return [connection for connection in list(self.connections) if not connection.gone.is_set()]
+
+    @property
+    def has_read_all(self) -> bool:
+        """Whether nothing waits to be accepted or read: what comes later was sent later."""
+        try:
+            waiting, _, _ = select.select([self.socket, *(one.socket for one in self.open_connections)], [], [], 0)
+        except (OSError, ValueError):  # One was closed meanwhile.
+            return False
+        return not waiting
 
     def mark(self) -> list[int]:
         """Return a mark of all that was received so far, for ``since``."""

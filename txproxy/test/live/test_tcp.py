@@ -154,16 +154,27 @@ def pipes_of(pid: int) -> int:
 
 
 def test_bulk_goes_past_the_process() -> None:
-    """What comes in bulk is moved by the kernel through a pipe, which is kept only while a slow reader holds it up."""
-    stream = Stream(3, 64 * MIB)
-    with StreamServer(stream.send) as server, ProxyProcess(tcp_config(server.address)) as proxy:
+    """What comes in bulk is moved by the kernel through a pipe, as soon as a slow reader takes some of it."""
+    small, stream, held = Stream(4, 10), Stream(3, 64 * MIB), set()
+    turns = iter((small, stream))
+    with (
+        StreamServer(lambda connection: next(turns).send(connection)) as server,
+        ProxyProcess(tcp_config(server.address)) as proxy,
+    ):
+        with connect(proxy.port) as client:
+            assert small.receive(client)  # Its reactor runs, with the pipes that itself needs.
         before = pipes_of(proxy.pid)
         with connect(proxy.port) as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-            wait_for(lambda: pipes_of(proxy.pid) == before + 2, "a pipe that waits for its reader")
-            assert stream.receive(client)
-        (line,) = proxy.access_lines(1)
-        assert line["bytes_out"] == 64 * MIB
+
+            def look() -> None:
+                time.sleep(0.005)
+                held.add(pipes_of(proxy.pid) - before)
+
+            assert stream.receive(client, pause=look)
+        assert max(held) == 2, held
+        lines = proxy.access_lines(2)
+        assert [line["bytes_out"] for line in lines] == [10, 64 * MIB]
 
 
 def test_every_kind_of_address(tmp_path: Path) -> None:
