@@ -6,7 +6,7 @@ import errno
 import socket
 from typing import Any
 
-from twisted.internet.interfaces import IReactorFDSet
+from twisted.internet.interfaces import IHalfCloseableProtocol, IReactorFDSet
 from twisted.internet.posixbase import _DisconnectSelectableMixin
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
@@ -104,8 +104,8 @@ class FakeListeningSocket(FakeSocket):
 
 
 @implementer(IReactorFDSet)
-class FakeReactor(_DisconnectSelectableMixin, Clock):
-    """A reactor whose turns are taken by hand. All watched writers are writable and all watched readers readable."""
+class WatchingReactor(_DisconnectSelectableMixin, Clock):
+    """Knows what it is to watch. Its turns are taken by hand, and are the business of its subclasses."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -132,6 +132,10 @@ class FakeReactor(_DisconnectSelectableMixin, Clock):
 
     def getWriters(self) -> list[Any]:
         return list(self.writers)
+
+
+class FakeReactor(WatchingReactor):
+    """All watched writers are writable and all watched readers readable."""
 
     def turn(self) -> None:
         """One turn: due calls, then reads, then writes, as a poll loop does it."""
@@ -166,6 +170,21 @@ class RecordingProtocol(Protocol):
 
     def connectionLost(self, reason: Failure = Failure(Exception())) -> None:  # noqa: B008
         self.lost.append(reason)
+
+
+@implementer(IHalfCloseableProtocol)
+class HalfCloseableProtocol(RecordingProtocol):
+    """Knows the end of the reading half, keeps the other open, and records the ends of both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.halves: list[str] = []
+
+    def readConnectionLost(self) -> None:
+        self.halves.append("read")
+
+    def writeConnectionLost(self) -> None:
+        self.halves.append("write")
 
 
 class RecordingProducer:

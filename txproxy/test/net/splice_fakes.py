@@ -6,23 +6,18 @@ import select
 import socket
 from typing import Any
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, IReactorFDSet
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
-from twisted.internet.posixbase import _DisconnectSelectableMixin
-from twisted.internet.task import Clock
-from zope.interface import implementer
 
 from txproxy.net import unix
 from txproxy.net.pipes import PipePool
 from txproxy.net.splice import Splice, SpliceEnd
-from txproxy.test.net.fakes import RecordingProtocol
+from txproxy.test.net.fakes import HalfCloseableProtocol, RecordingProtocol, WatchingReactor
 
 _GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
 BUFFER_BYTES = 65536
 
 
-@implementer(IReactorFDSet)
-class PolledReactor(_DisconnectSelectableMixin, Clock):
+class PolledReactor(WatchingReactor):
     """Asks the kernel who is ready, once a turn, and decides as a poll loop of Twisted does.
 
     @ivar wake_ups: how many events there were.
@@ -30,30 +25,7 @@ class PolledReactor(_DisconnectSelectableMixin, Clock):
 
     def __init__(self) -> None:
         super().__init__()
-        self.readers: set[Any] = set()
-        self.writers: set[Any] = set()
         self.wake_ups = 0
-
-    def addReader(self, reader: Any) -> None:
-        self.readers.add(reader)
-
-    def addWriter(self, writer: Any) -> None:
-        self.writers.add(writer)
-
-    def removeReader(self, reader: Any) -> None:
-        self.readers.discard(reader)
-
-    def removeWriter(self, writer: Any) -> None:
-        self.writers.discard(writer)
-
-    def removeAll(self) -> list[Any]:
-        return []
-
-    def getReaders(self) -> list[Any]:
-        return list(self.readers)
-
-    def getWriters(self) -> list[Any]:
-        return list(self.writers)
 
     def turn(self) -> int:
         """Take one turn; return how many events there were."""
@@ -95,21 +67,6 @@ class PolledReactor(_DisconnectSelectableMixin, Clock):
         raise AssertionError(f"still busy after {most_turns} turns")
 
 
-@implementer(IHalfCloseableProtocol)
-class HalfCloseable(RecordingProtocol):
-    """Knows the end of the reading half, and keeps the other open."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.halves: list[str] = []
-
-    def readConnectionLost(self) -> None:
-        self.halves.append("read")
-
-    def writeConnectionLost(self) -> None:
-        self.halves.append("write")
-
-
 class RecordingOwner:
     """Records what a splice tells."""
 
@@ -135,7 +92,7 @@ class Rig:
         self.reactor = PolledReactor()
         self.pool = PipePool(self.reactor.seconds) if pool is None else pool
         self.owner = RecordingOwner()
-        make = HalfCloseable if half_closeable else RecordingProtocol
+        make = HalfCloseableProtocol if half_closeable else RecordingProtocol
         self.source_protocol, self.target_protocol = make(), make()
         self.source, self.sender = self._connect(self.source_protocol)
         self.target, self.reader = self._connect(self.target_protocol)

@@ -7,31 +7,14 @@ from typing import Any
 
 from twisted.internet import tcp as stock
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from txproxy.net import tcp as eager
 from txproxy.net.interfaces import IEagerTransport
-from txproxy.test.net.fakes import FakeReactor, FakeSocket, RecordingProducer, RecordingProtocol
+from txproxy.test.net.fakes import FakeReactor, FakeSocket, HalfCloseableProtocol, RecordingProducer, RecordingProtocol
 
 _RESET = ConnectionResetError(errno.ECONNRESET, "reset")
-
-
-@implementer(IHalfCloseableProtocol)
-class HalfCloseableProtocol(RecordingProtocol):
-    """Records the ends of both halves."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.halves: list[str] = []
-
-    def readConnectionLost(self) -> None:
-        self.halves.append("read")
-
-    def writeConnectionLost(self) -> None:
-        self.halves.append("write")
 
 
 class TransportMixin:

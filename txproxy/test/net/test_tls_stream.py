@@ -14,8 +14,7 @@ from zope.interface.verify import verifyObject
 
 from txproxy.net.interfaces import IEagerTransport
 from txproxy.net.tls_failure import TlsFailure, TlsFault
-from txproxy.test.net.fakes import RecordingProducer, RecordingProtocol
-from txproxy.test.net.test_stream import HalfCloseableProtocol
+from txproxy.test.net.fakes import HalfCloseableProtocol, RecordingProducer, RecordingProtocol
 from txproxy.test.net.tls_fakes import HandshakeProtocol, Wire
 
 RECORD = 16384
