@@ -14,8 +14,6 @@ import time
 from pathlib import Path
 from types import FrameType
 
-START_TIMEOUT_S = 10.0
-
 
 def leave(number: int, frame: FrameType | None) -> None:
     """End in order, so that both programs are ended."""

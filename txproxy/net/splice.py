@@ -43,14 +43,6 @@ EVENT_BYTES = 1048576
 """After so much in one event other sockets have their turn."""
 
 
-WORTHWHILE_BYTES = 262144
-"""
-A body is worth a splice if so much of it is still to come. Processor time for one body on loopback, copied and spliced,
-in us: 128 KiB 68 and 81 to 100, 256 KiB 112 to 119 and 93 to 98, 1 MiB 344 to 376 and 262 to 354; for 1 GiB in one
-piece, in ms: 528 to 530 and 308 to 359.
-"""
-
-
 class SpliceEnd(Enum):
     """Why a splice is over."""
 

@@ -75,9 +75,6 @@ class Outcome(NamedTuple):
     """Anything more: why a reply was not stored, or why a stale one was sent."""
 
 
-FRESH_HIT = Outcome(from_store=True)
-
-
 def cache_status(name: bytes, outcome: Outcome) -> bytes:
     """Return our member of Cache-Status; it comes after those of caches nearer to the origin (section 2).
 

@@ -76,11 +76,6 @@ class Freshness:
         """Return the seconds since it was fresh; less than 0 says how long it still is."""
         return self.age_s(now) - self.lifetime_s
 
-    @property
-    def fresh_until(self) -> float:
-        """When it ceases to be fresh, in seconds since the epoch."""
-        return self.received_at + self.lifetime_s - self.initial_age_s
-
     def __repr__(self) -> str:
         return f"<Freshness {self.lifetime_s:g} s, {self.initial_age_s:g} s old at {self.received_at:.3f}>"
 

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from txproxy.policy.caching.cache_status import FRESH_HIT, Forward, Outcome, Word, cache_status, hit_status, word_of
+from txproxy.policy.caching.cache_status import Forward, Outcome, Word, cache_status, hit_status, word_of
+
+FRESH_HIT = Outcome(from_store=True)
 
 _CASES: list[tuple[str, Outcome, bytes, Word]] = [
     ("fresh", FRESH_HIT._replace(ttl_s=376), b"p; hit; ttl=376", Word.HIT),
