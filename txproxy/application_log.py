@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.logger import globalLogBeginner, globalLogPublisher, textFileLogObserver
 
-from txproxy.observe.log_files import blocking_apart, open_for_appending
+from txproxy.observe.log_files import blocking_apart, let_go, open_for_appending
 
 
 class LogFile:
@@ -43,6 +43,12 @@ class LogFile:
         with suppress(OSError, ValueError):
             self._stream.flush()
 
+    def forked(self) -> None:
+        """Go on in a process that was just forked: what needs a thread for writing gets one."""
+        forked = getattr(self._stream, "forked", None)
+        if forked is not None:
+            self._stream = forked()
+
     def reopen(self) -> None:
         """Open the file of this name anew: it was moved away (logrotate). Standard error is left as it is.
 
@@ -52,7 +58,23 @@ class LogFile:
             old = self._stream
             self._open()
             with suppress(OSError, ValueError):
-                old.close()
+                let_go(old)
+
+    def move(self, path: str) -> None:
+        """Write to another file from here on.
+
+        :param path: see ``LogFile``.
+        :raises OSError: if it cannot be opened; the present one stays in use.
+        """
+        before, old = self._path, self._stream
+        self._path = path
+        try:
+            self._open()
+        except OSError:
+            self._path = before
+            raise
+        with suppress(OSError, ValueError):
+            let_go(old)
 
     def close(self) -> None:
         """Write what waits."""

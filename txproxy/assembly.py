@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from txproxy.cache.engine import CacheEngine
-from txproxy.cache_assembly import CacheKeeper, make_cache
-from txproxy.cluster_assembly import ClusterMaker
+from txproxy.cache_assembly import CacheKeeper, change_cache, keeps_cache, make_cache
+from txproxy.cluster_assembly import ClusterMaker, MadeCluster
 from txproxy.config.effective import effective, raw_clusters
 from txproxy.config.model import Config, Listener
 from txproxy.config.route_model import HeaderRules
@@ -28,6 +28,7 @@ from txproxy.observe.counters import Counters
 from txproxy.observe.ending import Ending
 from txproxy.observe.exchange_debug import log_exchange
 from txproxy.observe.log_files import opener
+from txproxy.observe.spans import Spans
 from txproxy.pipeline.catalogue import make_chain
 from txproxy.pipeline.connect import Connect
 from txproxy.pipeline.forward import ForwardTools
@@ -38,6 +39,7 @@ from txproxy.policy.deadlines import Deadlines
 from txproxy.policy.routing import Match, RouteTable
 from txproxy.policy.server_names import HelloTable
 from txproxy.tls_assembly import TlsSection, make_sections
+from txproxy.tracing_assembly import LAST_SPANS_S, make_tracing
 from txproxy.upstream.cluster import Cluster
 from txproxy.upstream.roster import Roster
 from txproxy.upstream.tools import UpstreamTools
@@ -71,8 +73,17 @@ class Assembled:
     cache: CacheEngine | None
     """What is stored, and the calls that purge it; None if no route has a cache."""
     cache_keeper: CacheKeeper | None
-    pipes: PipePool | None
-    """By which the kernel moves what tcp listeners pass through; None if there is no such listener."""
+    pipes: PipePool
+    """By which the kernel moves long bodies, and what tcp listeners pass through."""
+    maker: ClusterMaker
+    made: dict[str, MadeCluster]
+    """What each cluster was made of."""
+    tools: SiteTools
+    """What all sites share."""
+    spans: Spans | None
+    """Records traces, if that is wanted."""
+    changes: list[Callable[[], None]]
+    """What is left to be done to objects that were used already: nothing has changed before that."""
 
     def start(self) -> None:
         """Begin to check backends, to resolve their names and to watch certificates."""
@@ -101,8 +112,9 @@ class Assembled:
             section.stop()
         if self.cache_keeper is not None:
             self.cache_keeper.stop()
-        if self.pipes is not None:
-            self.pipes.close()
+        self.pipes.close()
+        if self.spans is not None:
+            self.spans.stop(LAST_SPANS_S)
 
 
 @dataclass(slots=True)
@@ -120,45 +132,67 @@ def assemble(
     reactor: Any,
     clocks: Clocks | None = None,
     resolver: Any = None,
+    previous: Any = None,
 ) -> Assembled:
     """Join everything that a configuration asks for; nothing listens or connects yet.
 
     :param functions: users' functions by the reference that the configuration has for them.
     :param reactor: provides IReactorTCP, IReactorUNIX, IReactorUDP and IReactorTime.
     :param resolver: resolves the names of backends; one that asks the DNS if omitted.
+    :param previous: what is used again as far as its settings are the same: an ``Assembled``, or anything that has some
+        of its attributes (``tls``: the sections by name).
     :raises OSError: if the access log cannot be opened, or a file of certificates.
     """
     clocks = clocks or Clocks()
-    counters = Counters()
-    deadlines = Deadlines()
-    upstream_tools = UpstreamTools(clocks.monotonic, deadlines, ReplyParser(FieldTokenizer()))
-    maker = ClusterMaker(reactor, functions, upstream_tools, clocks, resolver)
     config = effective(config)
+    changes: list[Callable[[], None]] = []
+    before = previous if isinstance(previous, Assembled) else None
+    counters = Counters() if before is None else before.counters
+    deadlines = Deadlines() if before is None else before.deadlines
+    if before is None:
+        upstream_tools = UpstreamTools(clocks.monotonic, deadlines, ReplyParser(FieldTokenizer()))
+    else:
+        upstream_tools, resolver = before.maker.tools, resolver or before.maker.resolver
+    maker = ClusterMaker(reactor, functions, upstream_tools, clocks, resolver)
+    made = _make_clusters(config, maker, {} if before is None else before.made, changes)
+    rosters = {name: each.roster for name, each in made.items()}
     raw = raw_clusters(config)
-    rosters = {name: maker.make(name, settings, name in raw) for name, settings in config.clusters.items()}
     clusters = {name: roster.cluster for name, roster in rosters.items()}
-    cache, cache_keeper = make_cache(config, functions, reactor, clocks) or (None, None)
-    forward_tools = ForwardTools(clocks.monotonic, reactor.callLater, clocks.random, cache)
+    cache, cache_keeper = _make_cache(config, functions, reactor, clocks, before, changes)
+    spans, tracing = make_tracing(config, clocks, None if before is None else before.spans)
+    forward_tools = ForwardTools(clocks.monotonic, reactor.callLater, clocks.random, cache, tracing)
     of_routes = {name: cluster for name, cluster in clusters.items() if name not in raw}
     routes = [_route(settings, config, of_routes, functions, forward_tools) for settings in config.routes]
-    access_log = _access_log(config, clocks, counters)
-    ending = Ending(reactor.callLater, counters, None if access_log is None else access_log.write, log_exchange)
-    gate = Gate(config.proxy.max_connections, counters, clocks.monotonic)
-    pipes = PipePool(reactor.seconds) if any(each.protocol == "tcp" for each in config.listeners) else None
-    tools = SiteTools(
-        clocks.monotonic,
-        HttpDate(clocks.wall),
-        request_ids(os.urandom(8)),
-        deadlines,
-        FieldTokenizer(),
-        counters,
-        gate,
-        TrustedPeers(config.proxy.trusted_proxies),
-        ending.ended,
-        Together(reactor.callLater),
-        pipes,
-    )
-    sections = make_sections(config, reactor, clocks, counters.tls)
+    pipes = PipePool(reactor.seconds) if before is None else before.pipes
+    sections = make_sections(config, reactor, clocks, counters.tls, getattr(previous, "tls", None))
+    # The last that can fail: whoever goes on has a file to close.
+    access_log = _access_log(config, clocks, counters, before)
+    write_lines = None if access_log is None else access_log.write
+    if before is None:
+        ending = Ending(reactor.callLater, counters, write_lines, log_exchange)
+        gate = Gate(config.proxy.max_connections, counters, clocks.monotonic)
+        tools = SiteTools(
+            clocks.monotonic,
+            HttpDate(clocks.wall),
+            request_ids(os.urandom(8)),
+            deadlines,
+            FieldTokenizer(),
+            counters,
+            gate,
+            TrustedPeers(config.proxy.trusted_proxies),
+            ending.ended,
+            Together(reactor.callLater),
+            pipes,
+        )
+    else:
+        ending, gate, tools = before.ending, before.gate, before.tools
+        if before.config.proxy.trusted_proxies != config.proxy.trusted_proxies:
+            tools = tools._replace(trusted=TrustedPeers(config.proxy.trusted_proxies))
+        changes.append(lambda: gate.change(config.proxy.max_connections))
+        if before.spans is not None and before.spans is not spans:
+            changes.append(before.spans.stop)
+        if access_log is not before.access_log:
+            changes.append(lambda: ending.change(write_lines))
     sites: dict[str, Site] = {}
     for listener in config.listeners:
         site_settings = _listener_settings(listener, config)
@@ -184,7 +218,7 @@ def assemble(
     factories: dict[str, Any] = dict(sites)
     for listener in config.listeners:
         if listener.proxy_protocol:
-            factories[listener.name] = ProxiedFactory(sites[listener.name], tools.trusted)
+            factories[listener.name] = ProxiedFactory(sites[listener.name])
     return Assembled(
         config,
         sites,
@@ -201,16 +235,60 @@ def assemble(
         cache,
         cache_keeper,
         pipes,
+        maker,
+        made,
+        tools,
+        spans,
+        changes,
     )
 
 
-def _access_log(config: Config, clocks: Clocks, counters: Counters) -> AccessLog | None:
+def _make_clusters(
+    config: Config, maker: ClusterMaker, before: Mapping[str, MadeCluster], changes: list[Callable[[], None]]
+) -> dict[str, MadeCluster]:
+    raw = raw_clusters(config)
+    made = {}
+    for name, settings in config.clusters.items():
+        made[name], change = maker.make(name, settings, name in raw, before.get(name))
+        if change is not None:
+            changes.append(change)
+    return made
+
+
+def _make_cache(
+    config: Config,
+    functions: Mapping[str, Callable[..., Any]],
+    reactor: Any,
+    clocks: Clocks,
+    before: Assembled | None,
+    changes: list[Callable[[], None]],
+) -> tuple[CacheEngine | None, CacheKeeper | None]:
+    if before is None or before.cache is None or not keeps_cache(before.config, config):
+        return make_cache(config, functions, reactor, clocks) or (None, None)
+    engine, keeper, old = before.cache, before.cache_keeper, before.config
+    assert keeper is not None
+    changes.append(lambda: change_cache(engine, keeper, old, config))
+    return engine, keeper
+
+
+def _has_tcp(config: Config) -> bool:
+    return any(listener.protocol == "tcp" for listener in config.listeners)
+
+
+def _access_log(config: Config, clocks: Clocks, counters: Counters, before: Assembled | None) -> AccessLog | None:
+    if before is not None and _log_key(before.config) == _log_key(config):
+        return before.access_log
     if not config.log.access:
         return None
     formatter: Formatter = JsonFormatter() if config.log.format == "json" else CombinedFormatter()
-    if config.log.format != "json" and any(listener.protocol == "tcp" for listener in config.listeners):
+    if config.log.format != "json" and _has_tcp(config):
         formatter = PassageFormatter(formatter)
     return AccessLog(clocks.monotonic, clocks.wall, formatter, opener(config.log.access), counters)
+
+
+def _log_key(config: Config) -> tuple[str, str, bool]:
+    """Return what makes an access log another one."""
+    return config.log.access, config.log.format, _has_tcp(config)
 
 
 def _listener_settings(listener: Listener, config: Config) -> ListenerSettings:
@@ -281,7 +359,7 @@ def _route(
     def chain(route: Route) -> Any:
         return make_chain(route, settings, config, tools)
 
-    return Route(settings.name, rules, clusters, clusters.get(settings.cluster), chain)
+    return Route(settings, rules, clusters, clusters.get(settings.cluster), chain)
 
 
 def _fields(values: Mapping[str, str]) -> tuple[tuple[bytes, bytes], ...]:

@@ -54,6 +54,14 @@ class CacheKeeper:
         if not self._loop.running:
             self._loop.start(_LOOK_S, now=False)
 
+    def change(self, pressure: Pressure) -> None:
+        """Keep it within other limits from the next look on.
+
+        :param pressure: says how large it may be.
+        """
+        self._pressure = pressure
+        self._allowed_bytes = pressure.allowed_bytes
+
     def stop(self) -> None:
         """End, and give up fetches that nobody waits for."""
         if self._loop.running:
@@ -85,7 +93,7 @@ def make_cache(
     :param functions: users' functions by the reference that the configuration has for them.
     :raises ConfigError: if the user's function makes no store.
     """
-    if not any(route.cache for route in config.routes):
+    if not uses_cache(config):
         return None
     settings = config.cache or CacheSettings()
     store: Any = MemoryStore(settings.max_bytes, settings.max_object_bytes, secondary_key)
@@ -93,12 +101,44 @@ def make_cache(
         store = _users_store(functions[settings.store], settings)
     tools = EngineTools(clocks.wall, clocks.monotonic, reactor.callLater)
     name = config.proxy.via_name.encode()
-    on_its_way = max(settings.max_bytes // _ON_ITS_WAY, settings.max_object_bytes)
-    budget = Budget(on_its_way, settings.max_bytes, clocks.monotonic, reactor.callLater)
+    budget = Budget(_on_its_way(settings), settings.max_bytes, clocks.monotonic, reactor.callLater)
     if hasattr(store, "on_removed"):
         store.on_removed = budget.removed
     engine = CacheEngine(SafeStore(store, log, clocks.monotonic), name, budget, tools)
     return engine, CacheKeeper(engine, Pressure(settings.max_bytes, settings.max_rss_bytes), reactor)
+
+
+def uses_cache(config: Config) -> bool:
+    """Return whether any route has a cache."""
+    return any(route.cache for route in config.routes)
+
+
+def keeps_cache(before: Config, after: Config) -> bool:
+    """Return whether the cache of one configuration is that of another too, with all that is stored."""
+    stores = [(config.cache or CacheSettings()).store for config in (before, after)]
+    return uses_cache(before) and uses_cache(after) and stores[0] == stores[1]
+
+
+def change_cache(engine: CacheEngine, keeper: CacheKeeper, before: Config, after: Config) -> None:
+    """Have a cache go on as another configuration says.
+
+    A store of a user's own keeps its size, unless it has ``resize`` as ours has.
+    """
+    old, new = (config.cache or CacheSettings() for config in (before, after))
+    engine.name = after.proxy.via_name.encode()
+    if (old.max_bytes, old.max_object_bytes, old.max_rss_bytes) == (
+        new.max_bytes,
+        new.max_object_bytes,
+        new.max_rss_bytes,
+    ):
+        return
+    engine.budget.grow(_on_its_way(new) - _on_its_way(old), new.max_bytes - old.max_bytes)
+    engine.store.resize(new.max_bytes, new.max_object_bytes)
+    keeper.change(Pressure(new.max_bytes, new.max_rss_bytes))
+
+
+def _on_its_way(settings: CacheSettings) -> int:
+    return max(settings.max_bytes // _ON_ITS_WAY, settings.max_object_bytes)
 
 
 def _users_store(make: Callable[..., Any], settings: CacheSettings) -> Any:

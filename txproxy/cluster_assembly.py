@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from functools import cache, partial
-from typing import Any
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from txproxy.bridge.tunnel import TunnelLimits
 from txproxy.config import cluster_model as model
@@ -23,6 +25,7 @@ from txproxy.policy.sticky import StickyPolicy
 from txproxy.tls.client import ClientContext, ClientSettings, ClientTlsError
 from txproxy.upstream.backend import Backend, BackendIdentity
 from txproxy.upstream.checks.monitor import Monitor
+from txproxy.upstream.checks.probe import Probe
 from txproxy.upstream.checks.probes import ProbeSettings, make_probe
 from txproxy.upstream.choosing import ClusterSettings, ClusterTools
 from txproxy.upstream.client_header import OWN_HEADERS, client_header
@@ -49,6 +52,20 @@ def sticky_key() -> bytes:
     return os.environ.get(_STICKY_KEY, "").encode() or os.urandom(32)
 
 
+class MadeCluster(NamedTuple):
+    """A cluster, and what it was made of."""
+
+    roster: Roster
+    settings: model.Cluster
+    is_raw: bool
+    """Its connections carry the bytes of tcp listeners."""
+    files: bytes
+    """A digest of the files that it was made of."""
+    tls: ClientContext | None
+    functions: tuple[Callable[..., Any] | None, ...]
+    """Users' functions that choose its backends, and that check them."""
+
+
 class ClusterMaker:
     """Makes the clusters of one configuration.
 
@@ -70,25 +87,63 @@ class ClusterMaker:
         self._reactor = reactor
         self._eager = EagerReactor(reactor)
         self._functions = functions
-        self._tools = tools
+        self.tools = tools
         self._clocks = clocks
-        self._resolver = resolver
+        self.resolver = resolver
+        """None as long as nobody needed it."""
 
-    def make(self, name: str, settings: model.Cluster, is_raw: bool = False) -> Roster:
-        """Return who belongs to a cluster, and with that the cluster itself; nothing is connected yet.
+    def make(
+        self, name: str, settings: model.Cluster, is_raw: bool = False, before: MadeCluster | None = None
+    ) -> tuple[MadeCluster, Callable[[], None] | None]:
+        """Return a cluster and who belongs to it; nothing is connected yet.
 
         :param is_raw: its connections carry the bytes of tcp listeners.
+        :param before: the cluster of this name so far, which is not changed now. It is used again if all is the same
+            but its backends and what else can be changed while it serves.
+        :return: the cluster; and if it is the one before, what changes it, for that cannot fail any more.
         :raises ConfigError: if a file of certificates cannot be used, or making the user's policy raised.
         """
+        files = _digest(settings.tls)
+        functions = tuple(
+            self._functions.get(each) for each in (settings.balance, settings.health.type if settings.health else "")
+        )
+        if before is None or (before.is_raw, before.files) != (is_raw, files) or _differ(before.settings, settings):
+            tls = self._tls(name, settings, is_raw)
+            roster = self._roster(name, settings, is_raw, tls)
+            if before is not None:
+                roster.follow(before.roster)
+            return MadeCluster(roster, settings, is_raw, files, tls, functions), None
+        made = before._replace(settings=settings, functions=functions)
+        # A policy is kept with all that it has learned, unless its function is another one now.
+        policy = self._policy(name, settings) if functions[0] is not before.functions[0] else None
+        probe = self._probe(settings, made.tls) if functions[1] is not before.functions[1] else None
+
+        def change() -> None:
+            roster = made.roster
+            roster.cluster.change(_cluster_settings(settings), policy)
+            if probe is not None:
+                roster.change_probe(probe)
+            roster.change(before.settings.backends, settings.backends, self._roster_tools(settings, is_raw, made.tls))
+
+        return made, change
+
+    def _roster(self, name: str, settings: model.Cluster, is_raw: bool, tls: ClientContext | None) -> Roster:
         clocks = self._clocks
-        tls = self._tls(name, settings, is_raw)
         cluster = Cluster(
             name,
             _cluster_settings(settings),
             self._policy(name, settings),
             _breaker(settings.breaker, clocks.monotonic()),
-            ClusterTools(clocks.monotonic, clocks.random, self._tools.deadlines),
+            ClusterTools(clocks.monotonic, clocks.random, self.tools.deadlines),
         )
+        try:
+            monitor = self._monitor(settings, tls)
+        except ValueError as error:
+            raise _config_error(f"cluster.{name}.health", str(error)) from None
+        return Roster(cluster, settings.backends, monitor, self._roster_tools(settings, is_raw, tls))
+
+    def _roster_tools(self, settings: model.Cluster, is_raw: bool, tls: ClientContext | None) -> RosterTools:
+        clocks = self._clocks
 
         def make_backend(entry: model.Backend, name: str, hosts: tuple[str, ...], late: bool) -> Backend:
             return self._backend(settings, entry, BackendIdentity(name, b"", hosts=hosts), late, tls, is_raw)
@@ -96,12 +151,10 @@ class ClusterMaker:
         def make_discovery(host: str, on_members: Any, on_failure: Any) -> Discovery:
             return self._discovery(host, settings, on_members, on_failure)
 
-        tools = RosterTools(make_backend, make_discovery, clocks.monotonic, clocks.wall)
-        try:
-            monitor = self._monitor(settings, tls)
-        except ValueError as error:
-            raise _config_error(f"cluster.{name}.health", str(error)) from None
-        return Roster(cluster, settings.backends, monitor, tools)
+        def limits_of(entry: model.Backend) -> PoolLimits:
+            return _pool_limits(settings, entry, is_raw)
+
+        return RosterTools(make_backend, make_discovery, clocks.monotonic, clocks.wall, limits_of)
 
     def _policy(self, name: str, settings: model.Cluster) -> Policy:
         try:
@@ -152,7 +205,7 @@ class ClusterMaker:
         tls: ClientContext | None,
         is_raw: bool,
     ) -> Backend:
-        pool, tools = cluster.pool, self._tools
+        pool, tools = cluster.pool, self.tools
         address = parse_address(entry.address)
         host = address.host if address.kind == "tcp" else "localhost"
         default_port = 443 if cluster.tls.enabled else 80
@@ -191,17 +244,7 @@ class ClusterMaker:
             )
             return GreetedConnector(connector, timeout_s, tools.clock)
 
-        limits = PoolLimits(
-            cluster.connection_limit(entry),
-            pool.max_idle,
-            pool.max_requests,
-            pool.max_age_s,
-            pool.queue,
-            pool.queue_timeout_s,
-            pool.when_full,
-            0 if is_raw else pool.min_idle,
-            http2,
-        )
+        limits = _pool_limits(cluster, entry, is_raw)
         health = Health(_health_settings(cluster), tools.clock(), joined_late=late)
         version = cluster.send_proxy_protocol
         if not version:
@@ -213,6 +256,17 @@ class ClusterMaker:
         health = settings.health
         if health is None:
             return None
+        return Monitor(
+            self._reactor,
+            MonitorSettings(health.interval_s, health.jitter, health.max_response_s),
+            self._probe(settings, tls),
+            self._clocks.monotonic,
+            self._clocks.random,
+        )
+
+    def _probe(self, settings: model.Cluster, tls: ClientContext | None) -> Probe:
+        health = settings.health
+        assert health is not None
         probe = ProbeSettings(
             type=health.type,
             path=health.path,
@@ -226,23 +280,56 @@ class ClusterMaker:
             preface=OWN_HEADERS.get(settings.send_proxy_protocol, b""),
             function=self._functions.get(health.type),
         )
-        return Monitor(
-            self._reactor,
-            MonitorSettings(health.interval_s, health.jitter, health.max_response_s),
-            make_probe(probe, self._reactor),
-            self._clocks.monotonic,
-            self._clocks.random,
-        )
+        return make_probe(probe, self._reactor)
 
     def _discovery(self, host: str, settings: model.Cluster, on_members: Any, on_failure: Any) -> Discovery:
-        if self._resolver is None:
-            self._resolver = Resolver(self._reactor, resolv_conf_path())
+        if self.resolver is None:
+            self.resolver = Resolver(self._reactor, resolv_conf_path())
         bounds = TtlBounds(settings.dns_min_ttl_s, settings.dns_max_ttl_s)
-        return Discovery(host, self._resolver, self._reactor.callLater, bounds, on_members, on_failure)
+        return Discovery(host, self.resolver, self._reactor.callLater, bounds, on_members, on_failure)
 
 
 def _config_error(path: str, message: str) -> ConfigError:
     return ConfigError((Problem("configuration", 0, path, message),))
+
+
+def _pool_limits(cluster: model.Cluster, entry: model.Backend, is_raw: bool) -> PoolLimits:
+    pool = cluster.pool
+    return PoolLimits(
+        cluster.connection_limit(entry),
+        pool.max_idle,
+        pool.max_requests,
+        pool.max_age_s,
+        pool.queue,
+        pool.queue_timeout_s,
+        pool.when_full,
+        0 if is_raw else pool.min_idle,
+        cluster.protocol == "h2",
+    )
+
+
+def _differ(one: model.Cluster, other: model.Cluster) -> bool:
+    """Return whether two settings differ in what cannot be changed while a cluster serves."""
+    return _lasting(one) != _lasting(other)
+
+
+def _lasting(settings: model.Cluster) -> model.Cluster:
+    pool = model.Pool(idle_timeout_s=settings.pool.idle_timeout_s, connect_timeout_s=settings.pool.connect_timeout_s)
+    passive = settings.passive.model_copy(update={"max_ejected": 0})
+    changed = {"backends": (), "pool": pool, "retry": model.Retry(), "panic": True, "passive": passive}
+    return settings.model_copy(update=changed)
+
+
+def _digest(tls: model.BackendTls) -> bytes:
+    """Return a digest of the files that are named; what cannot be read is found out by whoever needs it."""
+    digest = sha256()
+    for path in (tls.ca, tls.client_chain, tls.client_key):
+        try:
+            content = Path(path).read_bytes() if path else b""
+        except OSError:
+            content = b""
+        digest.update(b"%d\0" % len(content) + content)
+    return digest.digest()
 
 
 def _cluster_settings(settings: model.Cluster) -> ClusterSettings:

@@ -111,6 +111,12 @@ class _DemoService(Service):
         self._ports = ports
         self.config = proxy.config
         self.cut_short = proxy.cut_short
+        self.reload = proxy.reload
+        self.sockets, self.own_files, self.hand_over = proxy.sockets, proxy.own_files, proxy.hand_over
+        self.upgrade: Any = None
+        self.notifier: Any = None
+        self.when_bound: Any = None
+        self.when_ready: Any = None
 
     def reopen_logs(self) -> None:
         """Open the proxy's logs anew."""
@@ -120,11 +126,15 @@ class _DemoService(Service):
     def privilegedStartService(self) -> None:
         """Bind the proxy's port."""
         self._proxy.privilegedStartService()
+        if self.when_bound is not None:
+            self.when_bound()
 
     def startService(self) -> None:
         """Begin to serve."""
         super().startService()
         self._proxy.startService()
+        if self.when_ready is not None:
+            self.when_ready()
 
     def stopService(self) -> Any:
         """Stop the proxy, then what stands behind it."""

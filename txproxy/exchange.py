@@ -69,12 +69,16 @@ class Exchange:
         "retry_refused",
         "route",
         "server",
+        "span",
         "started_at",
         "status",
         "tried_at",
         "tries",
         "was_bad",
     )
+
+    span: Any
+    """Which part of which trace it is; not there unless a stage has said so, see ``pipeline.tracing``."""
 
     def __init__(self, id: bytes, request: RequestHead | None, client: Any, started_at: float) -> None:
         self.id = id

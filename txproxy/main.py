@@ -8,7 +8,6 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 
@@ -36,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     from txproxy import __version__
+    from txproxy.ctl import add_parser as add_ctl
+    from txproxy.top import add_parser as add_top
 
     parser = argparse.ArgumentParser(prog="txproxy", description="A reverse proxy and load balancer on Twisted.")
     parser.add_argument("--version", action="version", version=f"txproxy {__version__}")
@@ -57,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="serve sample backends", description="A proxy with something behind it.")
     _add_quick_flags(demo)
     demo.set_defaults(run=_run, demo=True, config=None, pidfile=None, backend=[], backend_port=None)
+
+    add_ctl(commands)
+    add_top(commands)
 
     schema = commands.add_parser("schema", help="print the JSON Schema of the configuration, for editors")
     schema.set_defaults(run=_schema)
@@ -90,6 +94,7 @@ def _run(options: argparse.Namespace) -> int:
 
     from txproxy.config.problems import ConfigError
     from txproxy.service import make_service
+    from txproxy.surroundings import Surroundings
 
     settings = {
         "config": options.config,
@@ -104,24 +109,30 @@ def _run(options: argparse.Namespace) -> int:
         "log-file": options.log_file,
     }
     try:
-        service: Any = make_service(settings, reactor)
+        surroundings = Surroundings(os.environ, options.pidfile or "")
+        service: Any = make_service(settings, reactor, surroundings.given)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
-    return _serve(service, reactor, options.pidfile)
+    except (OSError, ValueError) as error:
+        print(f"txproxy: {error}", file=sys.stderr)
+        return 1
+    surroundings.look_after(service, reactor)
+    service.upgrade = surroundings.upgrading(service, reactor)
+    return _serve(service, reactor, surroundings)
 
 
-def _serve(service: Any, reactor: Any, pidfile: str | None) -> int:
+def _serve(service: Any, reactor: Any, surroundings: Any) -> int:
     from twisted.internet.error import CannotListenError
 
     from txproxy.application_log import start_logging
     from txproxy.config.problems import ConfigError
+    from txproxy.privileges import acting_as, warn_if_powerless
 
     try:
-        if pidfile:
-            with open(pidfile, "w", encoding="ascii") as file:
-                file.write(f"{os.getpid()}\n")
-        service.log_file = start_logging(service.config.log.path)
+        with acting_as(service.config.proxy.user, service.config.proxy.group):
+            service.log_file = start_logging(service.config.log.path)
+        warn_if_powerless(service.config.proxy.user, service.config.proxy.group)
         service.privilegedStartService()
         service.startService()
     except (CannotListenError, ConfigError, OSError) as error:
@@ -136,24 +147,22 @@ def _serve(service: Any, reactor: Any, pidfile: str | None) -> int:
         reactor.run()
     finally:
         service.log_file.close()
-        if pidfile:
-            with suppress(FileNotFoundError):
-                os.unlink(pidfile)
-    return 0
+        surroundings.left()
+    return int(getattr(service, "exit_status", 0))
 
 
 def _check(options: argparse.Namespace) -> int:
     from txproxy.config.dump import dump
     from txproxy.config.load import load_file
     from txproxy.config.problems import ConfigError
-    from txproxy.tls.findings import check_certificates
+    from txproxy.options import check_surroundings
 
     path = options.config or options.config_flag
     if not path:
         print("txproxy check: name a FILE", file=sys.stderr)
         return 2
     try:
-        loaded = load_file(path, further=check_certificates)
+        loaded = load_file(path, further=check_surroundings)
     except ConfigError as error:
         print(error, *error.remarks, sep="\n")
         return 1

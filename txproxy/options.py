@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from twisted.python import usage
 
-from txproxy.config.load import load_file
+from txproxy.config.load import Loaded, load_file
 from txproxy.config.model import Config
-from txproxy.config.problems import ConfigError, Problem
+from txproxy.config.patterns import Raw
+from txproxy.config.problems import ConfigError, Finding, Problem, Remark
 from txproxy.config.quick import load_quick
 from txproxy.config.values import BALANCERS
+from txproxy.privileges import check_identity
 from txproxy.tls.findings import check_certificates, check_trusted_files
 
 
@@ -60,7 +62,7 @@ class Options(usage.Options):
             if not self["config"]:
                 raise usage.UsageError("--check needs -c FILE")
             try:
-                loaded = load_file(self["config"], further=check_certificates)
+                loaded = load_file(self["config"], further=check_surroundings)
             except ConfigError as error:
                 print(error, *error.remarks, sep="\n")
                 raise SystemExit(1) from None
@@ -83,8 +85,8 @@ _QUICK = {
 """Flags of the quick mode, and what ``load_quick`` calls them."""
 
 
-def configure(options: Mapping[str, Any]) -> tuple[Config, dict[str, Callable[..., Any]]]:
-    """Return the configuration that a command line asks for, and the users' functions in it.
+def load(options: Mapping[str, Any]) -> Loaded:
+    """Return the configuration that a command line asks for.
 
     :param options: by the flags' long names; what is None or empty was not given.
     :raises ConfigError: with every error in it.
@@ -95,10 +97,28 @@ def configure(options: Mapping[str, Any]) -> tuple[Config, dict[str, Callable[..
             places = (Problem("command line", 0, f"--{flag.rstrip('s')}", _NOT_WITH_A_FILE) for flag in given)
             raise ConfigError(tuple(places))
         # Of other certificates one may be bad and those beside it serve.
-        loaded = load_file(options["config"], further=check_trusted_files)
-        return loaded.config, dict(loaded.functions)
-    loaded = load_quick(**{_QUICK[flag]: value for flag, value in given.items()})
+        return load_file(options["config"], further=_check_at_start)
+    return load_quick(**{_QUICK[flag]: value for flag, value in given.items()})
+
+
+def configure(options: Mapping[str, Any]) -> tuple[Config, dict[str, Callable[..., Any]]]:
+    """Return the configuration that a command line asks for, and the users' functions in it; see ``load``."""
+    loaded = load(options)
     return loaded.config, dict(loaded.functions)
+
+
+def check_surroundings(raw: Raw) -> Iterator[Finding | Remark]:
+    """Yield what is wrong with the certificates, the user and the group that a configuration names.
+
+    :param raw: the configuration in the shape of TOML, of any types.
+    """
+    yield from check_certificates(raw)
+    yield from check_identity(raw)
+
+
+def _check_at_start(raw: Raw) -> Iterator[Finding | Remark]:
+    yield from check_trusted_files(raw)
+    yield from check_identity(raw)
 
 
 _NOT_WITH_A_FILE = "stands in the file if there is one (-c)"

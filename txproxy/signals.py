@@ -15,9 +15,9 @@ log = Logger()
 
 
 class Signals:
-    """Stops, reloads certificates and reopens logs.
+    """Stops, reloads, reopens logs and replaces the process.
 
-    :param service: has ``cut_short``, ``reload_certificates`` and ``reopen_logs``.
+    :param service: has ``cut_short``, ``reload``, ``reopen_logs`` and ``upgrade``.
     :param reactor: the one that runs.
     """
 
@@ -30,14 +30,16 @@ class Signals:
         """Take the signals over now, and again once the reactor has installed handlers of its own."""
         self._take_over()
         self._reactor.callWhenRunning(self._reactor.callLater, 0, self._take_over)
+        self._reactor.addSystemEventTrigger("before", "shutdown", self._stops)
         self._reactor.addSystemEventTrigger("after", "shutdown", self._forget_signal)
 
     def _take_over(self) -> None:
         handlers = {
             signal.SIGTERM: self._stop,
             signal.SIGINT: self._stop,
-            signal.SIGHUP: self._reload,
+            signal.SIGHUP: self._service.reload,
             signal.SIGUSR1: self._service.reopen_logs,
+            signal.SIGUSR2: self._upgrade,
         }
         for number, handler in handlers.items():
             signal.signal(number, lambda *_, handler=handler: self._reactor.callFromThread(handler))
@@ -55,6 +57,11 @@ class Signals:
         log.info("stopping: what is under way may finish")
         self._reactor.stop()
 
-    def _reload(self) -> None:
-        log.info("reading the certificates anew; to use a changed configuration, restart the proxy")
-        self._service.reload_certificates()
+    def _stops(self) -> None:
+        self._stopping = True
+
+    def _upgrade(self) -> None:
+        if self._service.upgrade is None:
+            log.error("no upgrade in place: only `txproxy run` can do it")
+        else:
+            self._service.upgrade()

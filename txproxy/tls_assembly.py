@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from OpenSSL import SSL
 from twisted.internet.threads import deferToThreadPool
@@ -25,6 +25,7 @@ _SERVED = {"h2": (b"h2",), "http/1.1": (b"http/1.1", b"http/1.0")}
 class TlsSection:
     """One ``[tls.NAME]`` section as it is served."""
 
+    settings: TlsSettings
     tls: ServerTls
     keeper: Keeper
 
@@ -37,12 +38,32 @@ class TlsSection:
         self.keeper.stop()
 
 
-def make_sections(config: Config, reactor: Any, clocks: Any, counters: TlsCounters) -> dict[str, TlsSection]:
+class SharedTls(NamedTuple):
+    """The contexts of a section in a process that was forked: the tickets of each process are good in all of them."""
+
+    settings: TlsSettings
+    tls: ServerTls
+    keeper: Keeper | None = None
+    """That has read the certificates before the fork, so that no process has to read them again: they may be bad by
+    now, and the user that it has become need not be able to read the keys. None: they are read."""
+
+
+def make_sections(
+    config: Config,
+    reactor: Any,
+    clocks: Any,
+    counters: TlsCounters,
+    previous: Mapping[str, TlsSection | SharedTls] | None = None,
+) -> dict[str, TlsSection]:
     """Return the sections that listeners use, by name, with their certificates loaded.
+
+    A section whose settings are the same as before is the same object as before, so that its tickets stay good; of a
+    ``SharedTls``, which nobody keeps, its contexts are.
 
     :param reactor: provides IReactorTime and IReactorThreads.
     :param clocks: where the time comes from.
     :param counters: where reloads are counted.
+    :param previous: sections that may be used again, by name.
     :raises ConfigError: if a section has no certificate that can be used.
     """
     used = dict.fromkeys(listener.tls for listener in config.listeners if listener.tls)
@@ -53,23 +74,39 @@ def make_sections(config: Config, reactor: Any, clocks: Any, counters: TlsCounte
         return deferToThreadPool(reactor, reactor.getThreadPool(), function)
 
     tools = KeeperTools(reactor, clocks.wall, in_thread, counters)
-    return {name: _make_section(name, config.tls[name], tools, clocks) for name in used}
+    sections = {}
+    for name in used:
+        settings = config.tls[name]
+        old = (previous or {}).get(name)
+        if old is not None and old.settings != settings:
+            old = None
+        if isinstance(old, TlsSection):
+            sections[name] = old
+        else:
+            if old is not None and old.keeper is not None:
+                old.keeper.move_to(tools)
+                sections[name] = TlsSection(settings, old.tls, old.keeper)
+                continue
+            sections[name] = _make_section(name, settings, tools, clocks, None if old is None else old.tls)
+    return sections
 
 
 def _has_client_keys(config: Config) -> bool:
     return any(cluster.tls.client_key for cluster in config.clusters.values())
 
 
-def _make_section(name: str, settings: TlsSettings, tools: KeeperTools, clocks: Any) -> TlsSection:
+def _make_section(
+    name: str, settings: TlsSettings, tools: KeeperTools, clocks: Any, tls: ServerTls | None
+) -> TlsSection:
     keeper = Keeper(name, settings, tools)
     pairs = keeper.load()
     try:
-        tls = ServerTls(server_settings(name, settings), clocks.wall, clocks.monotonic)
+        tls = tls or ServerTls(server_settings(name, settings), clocks.wall, clocks.monotonic)
         tls.certificates_changed(pairs, keeper.client_ca)
     except (ValueError, SSL.Error) as error:
         place = Problem("configuration", 0, f"tls.{name}", f"OpenSSL refuses it: {error}")
         raise ConfigError((place,)) from None
-    return TlsSection(tls, keeper)
+    return TlsSection(settings, tls, keeper)
 
 
 def server_settings(name: str, settings: TlsSettings) -> ServerSettings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from txproxy.bridge.spliced_reader import SplicedReader
 from txproxy.bridge.valve import Reason, Valve
 from txproxy.wire.fields import Field
 
@@ -31,7 +32,7 @@ class RequestBody:
     :param kept_bytes: how much is kept; a body that has grown beyond it cannot be sent again.
     """
 
-    __slots__ = ("_kept", "_kept_bytes", "_sink", "_valve", "complete", "received", "trailers")
+    __slots__ = ("_kept", "_kept_bytes", "_sink", "_valve", "complete", "received", "spliced", "trailers")
 
     def __init__(self, valve: Valve, kept_bytes: int = HIGH_WATERMARK_BYTES) -> None:
         self._valve = valve
@@ -42,6 +43,8 @@ class RequestBody:
         """Bytes of content that have come."""
         self.complete = False
         self.trailers: list[Field] = []
+        self.spliced: SplicedReader | None = None
+        """Passes it on unread, once nothing of it is kept any more."""
 
     @property
     def can_be_sent(self) -> bool:
@@ -92,6 +95,8 @@ class RequestBody:
 
     def detach(self) -> None:
         """Take the backend away: it failed, or has finished."""
+        if self.spliced is not None:
+            self.spliced.stop()
         self._sink = None
         self._valve.open(Reason.PEER_IS_SLOW)
         self._valve.open(Reason.NO_PEER_YET)

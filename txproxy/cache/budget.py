@@ -34,6 +34,15 @@ class Budget:
         self._next: Any = None
         self._is_stopped = False
 
+    def grow(self, by_bytes: int, read_by_bytes: int) -> None:
+        """Have more room from here on, or less.
+
+        :param by_bytes: for what is on its way into the store.
+        :param read_by_bytes: for what clients read and no store holds.
+        """
+        self.left_bytes += by_bytes
+        self.left_read_bytes += read_by_bytes
+
     @property
     def lends(self) -> bool:
         """Whether anybody reads anything."""

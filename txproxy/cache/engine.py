@@ -35,6 +35,26 @@ def _nobody(_count: int) -> None:
     """Nobody asks how many."""
 
 
+class _Sum:
+    """Waits for several numbers and tells their sum.
+
+    :param missing: how many numbers.
+    """
+
+    __slots__ = ("_done", "_missing", "_sum")
+
+    def __init__(self, missing: int, done: Callable[[int], None]) -> None:
+        self._missing = missing
+        self._done = done
+        self._sum = 0
+
+    def __call__(self, count: int) -> None:
+        self._sum += count
+        self._missing -= 1
+        if not self._missing:
+            self._done(self._sum)
+
+
 class EngineTools(NamedTuple):
     """What an engine needs."""
 
@@ -120,6 +140,9 @@ class CacheEngine:
         self.budget = budget
         self.sweep = Sweep(self.call_later)
         """What requests purge."""
+        self.sweep_elsewhere: Callable[[bytes, Callable[[int], None] | None], None] | None = None
+        """Given a URL that a request purges and, if somebody wants to know, who is to be told how many replies are gone
+        in other processes, has these purge it too."""
         self._rooms: dict[Room, Fetch] = {}
         """What others may join."""
         self._behind: dict[Room, Fetch] = {}
@@ -262,6 +285,17 @@ class CacheEngine:
         :param url: in normal form; see ``policy.caching.key``.
         :param done: is called with the number of replies that are gone when none is left, which may be at once.
         """
+        elsewhere = self.sweep_elsewhere
+        if elsewhere is not None:
+            if done is _nobody:
+                elsewhere(url, None)
+            else:
+                done = _Sum(2, done)
+                elsewhere(url, done)
+        self.sweep_here(url, done)
+
+    def sweep_here(self, url: bytes, done: Callable[[int], None] = _nobody) -> None:
+        """Purge as ``sweep_url`` does, in this process alone."""
         self.sweep.begin(url, self.purging(Purge("url", url)), done)
 
     def purge_url(self, url: bytes) -> int:

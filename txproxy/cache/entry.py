@@ -11,12 +11,11 @@ from txproxy.cache.footprint import allocated_bytes, deep_bytes
 from txproxy.cache.stored_head import StoredHead
 from txproxy.policy.caching.directives import ResponseDirectives
 from txproxy.policy.caching.freshness import Freshness
+from txproxy.policy.caching.key import url_in
 from txproxy.wire.memory import Memory
 from txproxy.wire.messages import ReplyHead
 
 NEVER = float("inf")
-END_OF_URL = b" "
-"""Stands in no URL, and in each primary key after that which it begins with; see ``policy.caching.key``."""
 MOST_HITS = 255
 """Hits that an entry counts; above them no number of its own is needed for each."""
 
@@ -110,7 +109,7 @@ class Entry:
     @property
     def url(self) -> bytes:
         """The URL that its key begins with."""
-        return self.key.partition(END_OF_URL)[0]
+        return url_in(self.key)
 
     @property
     def has_validator(self) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from txproxy.cache.entry import END_OF_URL, Entry
+from txproxy.cache.entry import Entry
 from txproxy.policy.caching.cache_status import Forward
+from txproxy.policy.caching.key import url_in
 from txproxy.policy.caching.validation import without_conditions
 from txproxy.wire.fields import Field
 from txproxy.wire.messages import RequestHead
@@ -38,7 +39,7 @@ class Errand(NamedTuple):
     @property
     def url(self) -> bytes:
         """What is fetched, whatever else its key holds."""
-        return self.room[0].partition(END_OF_URL)[0]
+        return url_in(self.room[0])
 
     @property
     def for_backend(self) -> RequestHead:

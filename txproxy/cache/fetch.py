@@ -83,7 +83,7 @@ class Fetch:
     )
 
     # What an exchange's client has.
-    valve = NO_VALVE
+    valve, pipes = NO_VALVE, None
     # What content has: as long as it comes, its end is not known.
     end: int | None = None
 

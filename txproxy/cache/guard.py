@@ -167,6 +167,12 @@ class SafeStore:
         """See ``Store``."""
         return self._ask(lambda: self._store.limit(to_bytes, most), 0)
 
+    def resize(self, max_bytes: int, max_object_bytes: int) -> None:
+        """Have another size, if the store knows how; see ``memory``."""
+        resize = getattr(self._store, "resize", None)
+        if resize is not None:
+            self._ask(lambda: resize(max_bytes, max_object_bytes), None)
+
     def statistics(self) -> Statistics:
         """See ``Store``; all zero if the store fails."""
         return self._ask(self._store.statistics, _NO_STATISTICS)

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from sys import getsizeof
 
-from txproxy.cache.entry import END_OF_URL, MOST_HITS, PLAIN, Entry, Measure
+from txproxy.cache.entry import MOST_HITS, PLAIN, Entry, Measure
 from txproxy.cache.expiry import Expiry
 from txproxy.cache.sorted_keys import SortedKeys
 from txproxy.cache.store import EVERYTHING, Purge, Statistics
 from txproxy.cache.tag_index import TagIndex
 from txproxy.cache.variants import SecondaryKey, Variants, chosen, displaced_by, members_of, without
+from txproxy.policy.caching.key import END_OF_URL
 from txproxy.wire.messages import RequestHead
 
 _STEP = 100
@@ -34,6 +35,8 @@ class MemoryStore:
     def __init__(self, max_bytes: int, max_object_bytes: int, secondary_key: SecondaryKey) -> None:
         self.max_bytes = max_bytes
         self._limit_bytes = max_bytes
+        self._ceiling_bytes = max_bytes
+        """What is never exceeded: more than its size only while it has just become smaller."""
         self._max_object_bytes = max_object_bytes
         self._secondary_key = secondary_key
         self._measure = Measure()
@@ -54,6 +57,15 @@ class MemoryStore:
         self._keys = SortedKeys()
         self._tags = TagIndex()
         self._expiry = Expiry()
+
+    def resize(self, max_bytes: int, max_object_bytes: int) -> None:
+        """Have another size from here on; what is too much is removed by and by, as ``limit`` says.
+
+        :param max_bytes: see the class; likewise the other.
+        """
+        self.max_bytes = self._limit_bytes = max_bytes
+        self._ceiling_bytes = max(max_bytes, self.held_bytes)
+        self._max_object_bytes = max_object_bytes
 
     def __len__(self) -> int:
         return len(self._used)
@@ -96,7 +108,7 @@ class MemoryStore:
     def put(self, entry: Entry, now: float) -> bool:
         """See ``Store``."""
         # Only where the limit was lowered may there be more than that.
-        needed_bytes = self.max_bytes
+        needed_bytes = self._ceiling_bytes
         if self._limit_bytes < needed_bytes:
             needed_bytes = min(max(self.held_bytes, self._limit_bytes), needed_bytes)
         members = members_of(self._index.get(entry.key))

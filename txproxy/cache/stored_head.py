@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from txproxy.wire.fields import Field, write_fields
+from txproxy.wire.fields import Field, fields_of, write_fields
 from txproxy.wire.forwarding import kept_reply_fields
 from txproxy.wire.messages import ReplyHead
 
@@ -69,10 +69,10 @@ class StoredHead(ReplyHead):
         self.options = None
         self.block = None
 
-    @property
-    def fields(self) -> list[Field]:  # type: ignore[override]
+    @property  # type: ignore[misc]
+    def fields(self) -> list[Field]:
         """The fields, in a list that is made anew each time."""
-        return [(name, value) for name, _, value in (line.partition(b": ") for line in self.lines.split(b"\r\n")[1:])]
+        return fields_of(self.lines.split(b"\r\n")[1:])
 
 
 def _with_length(fields: list[Field], length: bytes) -> list[Field]:

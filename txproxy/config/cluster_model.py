@@ -50,7 +50,8 @@ class Health(Section):
         default="http",
         description='"http": a GET, in HTTP/2 if the cluster speaks that; "tcp": a connection; "tls": a handshake; or '
         "MODULE:FUNCTION, a Python function of the target (name, hosts, port, path) that returns True if it is "
-        "healthy, False or a reason if not, or a Deferred or coroutine of either.",
+        "healthy, False or a reason if not, or a Deferred or coroutine of either. Clusters of tcp listeners have "
+        '"tcp" unless this is given.',
     )
     path: Target = Field(default="/health", description="Path and query that an http check asks for by GET.")
     host: OptionalHostWithPort = Field(

@@ -89,6 +89,9 @@ class Expander:
             return value
         try:
             text = expand_text(value, self._environ)
+            # An empty token would mean that none is needed; who wants that can say so, by "" or ${VAR:-}.
+            if not text.strip() and value and ":-" not in value and path == ("admin", "token"):
+                raise ExpandError("this is empty, and the token would not be needed")
             return self._secret(text, path) if text.startswith("file:") and is_secret(path) else text
         except ExpandError as error:
             self.findings.append(Finding(path, str(error)))
@@ -103,7 +106,10 @@ class Expander:
         except ValueError:
             raise ExpandError(f"cannot read {quoted(str(file))}: it is not UTF-8") from None
         self.files.append(file)
-        return secret.removesuffix("\n").removesuffix("\r")
+        secret = secret.removesuffix("\n").removesuffix("\r")
+        if not secret.strip():
+            raise ExpandError(f"{quoted(str(file))} is empty")
+        return secret
 
 
 def plain(value: object) -> object:

@@ -7,8 +7,8 @@ import stat
 from errno import EISDIR
 from typing import NamedTuple
 
+from txproxy.config.patterns import Raw, matches
 from txproxy.config.problems import Finding, quoted
-from txproxy.config.support import Raw, matches
 
 _READ = ("cluster.*.tls.ca", "cluster.*.tls.client_chain", "cluster.*.tls.client_key", "tls.*.client_ca")
 """Files without which the proxy does not start; one bad certificate among several is another matter."""

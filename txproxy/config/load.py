@@ -14,6 +14,7 @@ from txproxy.config.expand import Expander, plain
 from txproxy.config.files import check_files
 from txproxy.config.functions import FunctionError, resolve_function
 from txproxy.config.model import Config
+from txproxy.config.patterns import Raw
 from txproxy.config.problems import (
     ConfigError,
     Finding,
@@ -27,7 +28,7 @@ from txproxy.config.problems import (
 )
 from txproxy.config.references import check_references, function_references
 from txproxy.config.site_file import run_site, site_config, site_places
-from txproxy.config.support import Raw, check_support
+from txproxy.config.stage_model import check_stages
 from txproxy.config.validate import validate
 
 _SITE_FILE = "site.py"
@@ -156,14 +157,17 @@ class _Checks:
         :param site_namespace: the names of the site file, if the document is one.
         :raises ConfigError: with everything that is wrong.
         """
-        stops = [*self._expand_findings, *check_support(self._raw)]
+        stops = self._expand_findings
         config, wrong = validate(self._raw)
         stopped = [finding.path for finding in stops]
         # A name that is not there may stand in a file that could not be read.
         references = check_references(self._raw) if self._reader.is_complete else []
         wrong += _not_at({finding.path for finding in wrong}, references)
-        # Of a key that is refused it does not matter what is in its file.
-        of_files = _not_at({finding.path for finding in wrong}, [*check_files(self._raw), *self._further_findings()])
+        # Of a key that is wrong already it does not matter what is in its file.
+        of_files = _not_at(
+            {finding.path for finding in wrong},
+            [*check_files(self._raw), *check_stages(self._raw), *self._further_findings()],
+        )
         wrong += [finding for finding in of_files if isinstance(finding, Finding)]
         findings = [*stops, *(finding for finding in wrong if not _is_beneath(finding.path, stopped))]
         functions = self._functions(stopped, site_namespace, findings)

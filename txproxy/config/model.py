@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -19,6 +19,7 @@ from txproxy.config.cluster_model import (
     Timeouts,
 )
 from txproxy.config.route_model import HeaderRules, Route, RouteCache
+from txproxy.config.stage_model import Stages
 from txproxy.config.values import (
     AdminAddress,
     AlpnProtocol,
@@ -50,7 +51,9 @@ class ProxySettings(Section):
 
     workers: CountOrZero = Field(default=1, description="Processes that share the ports; 0: one per core.")
     max_connections: Count = Field(
-        default=10000, description="Client connections of one worker; above them accepting pauses until one closes."
+        default=10000,
+        description="Client connections of all workers together, of which each has its equal share; above that it "
+        "pauses accepting until one closes.",
     )
     backlog: Count = Field(default=4096, description="Connections that the kernel queues until they are accepted.")
     trusted_proxies: Array[TrustedPeer] = Field(
@@ -170,6 +173,13 @@ class Listener(Section):
         names = (self.cluster, *self.alpn_clusters.values(), *self.sni_clusters.values())
         return tuple(dict.fromkeys(name for name in names if name))
 
+    @property
+    def scheme(self) -> str:
+        """How its URL begins."""
+        if self.protocol == "tcp":
+            return "tls" if self.tls else "tcp"
+        return "https" if self.tls else "http"
+
 
 class Certificate(Section):
     """A certificate with its key."""
@@ -263,9 +273,7 @@ class Config(Section):
     cache: CacheSettings | None = Field(
         default=None, description="The store of cached replies; its defaults if omitted."
     )
-    stage: Mapping[str, Mapping[str, Any]] = Field(
-        default_factory=dict, description="Settings of further stages, one table each."
-    )
+    stage: Stages = Field(default=Stages(), description="Settings of further stages, one table each.")
 
 
 __all__ = [

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from txproxy.config.address import parse_address
+from txproxy.config.patterns import Raw, matches
 from txproxy.config.problems import Finding, KeyPath, allowed, format_path, shown
-from txproxy.config.support import Raw, matches
 from txproxy.config.validate import section_at
 from txproxy.config.values import BALANCERS, PROBES, is_reference
 
@@ -23,6 +23,9 @@ _ORDERED = (
     ("tls.*", "min_version", "max_version"),
 )
 """Keys of a table of which the first must not be above the second; a default counts where one is not given."""
+
+_ADMIN = "127.0.0.1:9901"
+"""Where the admin interface is unless it is said."""
 
 _HTTP_CHECK_KEYS = ("path", "host", "headers", "statuses", "body")
 """Keys of ``health`` that only a check by HTTP looks at."""
@@ -69,9 +72,9 @@ def _listeners(raw: Raw) -> Iterator[Finding]:
     if "listener" not in raw or raw["listener"] in ([], ()):
         yield Finding(("listener",), "a configuration needs at least one listener (add a [[listener]] table)")
     yield from _distinct([((*path, "name"), table.get("name")) for path, table in listeners], "name")
-    yield from _distinct(
-        [((*path, "address"), _comparable(table.get("address"))) for path, table in listeners], "address"
-    )
+    places = [((*path, "address"), _comparable(table.get("address"))) for path, table in listeners]
+    places += [((*path, "listen"), _comparable(table.get("listen", _ADMIN))) for path, table in _tables(raw, "admin")]
+    yield from _distinct(places, "address")
     clusters, tls_sections = _keys(raw, "cluster"), _keys(raw, "tls")
     for path, table in listeners:
         yield from _known((*path, "tls"), table.get("tls"), tls_sections, "tls section")
@@ -150,7 +153,7 @@ def _routes(raw: Raw) -> Iterator[Finding]:
 
 def _admin(raw: Raw) -> Iterator[Finding]:
     for path, table in _tables(raw, "admin"):
-        listen = table.get("listen", "127.0.0.1:9901")
+        listen = table.get("listen", _ADMIN)
         if table.get("token", "") == "" and isinstance(listen, str) and not _is_local(listen):
             yield Finding((*path, "token"), f"a token is needed to listen on {listen} (or listen on loopback)")
 
@@ -236,6 +239,12 @@ def _raw_clusters(raw: Raw) -> Iterator[Finding]:
             if _is_set(path, table, key):
                 reason = f"a tcp listener ({leads[str(path[-1])]}) leads here, whose bytes are passed through unread"
                 yield Finding((*path, key), f"{key} is for requests: {reason}")
+        for inner, health in _tables(table, "health"):
+            for key in () if "type" in health else _HTTP_CHECK_KEYS:
+                if key in health:  # Whoever gives it may think that "http" is the default here too.
+                    reason = f'a tcp listener ({leads[str(path[-1])]}) leads here, where the default is "tcp"'
+                    text = f'only a check of type "http" uses it: {reason} (set type = "http", or leave {key} out)'
+                    yield Finding((*path, *inner, key), text)
 
 
 def _sent_headers(path: KeyPath, cluster: Raw) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""How a connection of HTTP/1.1 ends with the exchange that is under way, if there is one."""
+"""How a connection of HTTP/1.1 ends with the exchange that is under way, if there is one; and how it goes on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import Any
 
 from txproxy.downstream.replying import ReplyingConnection
 from txproxy.errors import ClientLeft, ProxyError
+from txproxy.exchange import Exchange
 from txproxy.wire.bodies import ChunkedReader, LengthReader, UntilCloseReader
+from txproxy.wire.heads import HeadGatherer
 
 
 class ClosingConnection(ReplyingConnection):
@@ -15,12 +17,34 @@ class ClosingConnection(ReplyingConnection):
     :param site: the listener that it belongs to.
     """
 
+    _gatherer: HeadGatherer | None
+    """Of the head that is coming in; None if none is."""
+
     def __init__(self, site: Any) -> None:
         super().__init__(site)
         self._reader: LengthReader | ChunkedReader | UntilCloseReader | None = None
         """Of the current request's body, until all of it has come."""
         self._buffer: bytes | bytearray = b""
         """What came after the current request."""
+
+    @property
+    def under_way(self) -> int:
+        """Exchanges that have not ended."""
+        return self.exchange is not None
+
+    def exchanges(self) -> tuple[Exchange, ...]:
+        """Return the exchanges that have not ended."""
+        return () if self.exchange is None else (self.exchange,)
+
+    def site_changed(self, hops_change: bool) -> None:
+        """Go on as the listener's site now says; see ``LingeringConnection``. An idle connection has its new time."""
+        before_s = self.settings.keepalive_timeout_s
+        super().site_changed(hops_change)
+        longer_s = self.settings.keepalive_timeout_s - before_s
+        if longer_s and not (self.under_way or self._gatherer or self._closing or self.is_full):
+            self.deadline += longer_s
+            if self.deadline < self.look_at:
+                self.site.deadlines.watch(self)
 
     def _close(self, abort: bool, refused: bool = False, may_be_sending: bool = False) -> None:
         """Close.

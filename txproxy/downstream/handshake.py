@@ -7,7 +7,9 @@ from typing import Any
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from txproxy.downstream.lingering import ON_ITS_WAY_S
 from txproxy.errors import ProxyError
+from txproxy.exchange import Exchange
 from txproxy.net.tls_failure import TlsFailure, TlsFault
 from txproxy.observe.log import Logger
 from txproxy.policy.deadlines import NEVER
@@ -26,6 +28,7 @@ class Handshake(Protocol):
     transport: Any
 
     is_tunnel = False
+    awaits_header = False
     under_way = 0
     """There is no exchange before the handshake is complete."""
 
@@ -52,9 +55,6 @@ class Handshake(Protocol):
         site = self.site
         self.deadline = NEVER
         site.deadlines.forget(self)
-        if site.draining:
-            self._end("shutdown")
-            return
         transport = self.transport
         try:
             facts = site.tls.facts_of(transport.ssl)
@@ -110,13 +110,21 @@ class Handshake(Protocol):
 
     def deadline_passed(self) -> None:
         """The client has kept us waiting."""
-        self._end("timeout")
+        self._end("shutdown" if self.site.draining else "timeout")
 
     # What the site calls.
 
+    def site_changed(self, hops_change: bool) -> None:
+        """What serves the connection is asked when the handshake is complete."""
+
+    def exchanges(self) -> tuple[Exchange, ...]:
+        """Return nothing: there is no exchange yet."""
+        return ()
+
     def drain(self) -> None:
-        """Close: the proxy is stopping, and no request has come."""
-        self._end("shutdown")
+        """Wait no longer than for a request: the proxy is stopping."""
+        self.deadline = min(self.deadline, self.site.clock() + ON_ITS_WAY_S)
+        self.site.deadlines.watch(self)
 
     def cut(self, error: ProxyError) -> None:
         """Close at once."""

@@ -16,6 +16,7 @@ from zope.interface import implementer
 
 from txproxy.bridge.body import RequestBody
 from txproxy.bridge.valve import Valve
+from txproxy.downstream.lingering import ON_ITS_WAY_S
 from txproxy.downstream.tunnelling import TunnellingConnection
 from txproxy.errors import (
     BadBody,
@@ -59,16 +60,11 @@ class Http1Connection(TunnellingConnection):
         self._empty_bytes = 0
         """Of empty lines since the last request."""
 
-    @property
-    def under_way(self) -> int:
-        """Exchanges that have not ended."""
-        return self.exchange is not None
-
     # What Twisted calls.
 
     def connectionMade(self) -> None:
         """Serve a client whose connection is not encrypted."""
-        self._begin_to_serve()
+        self._begin_to_serve(self.peer)
         self.site.opened(self)
 
     def take_over(self, transport: Any, tls: TlsFacts, router: Any, peer: str = "") -> None:
@@ -90,9 +86,9 @@ class Http1Connection(TunnellingConnection):
         transport = self.transport
         self.valve = Valve(transport)
         self.hop = hop = self.site.hop_of(transport, self.tls, peer)
-        self.peer = hop.peer.decode("latin-1")
+        self.peer = peer or hop.peer.decode("latin-1")
         transport.registerProducer(self, True)
-        self._expect(self.settings.keepalive_timeout_s)
+        self._await_request()
 
     def dataReceived(self, data: bytes) -> None:
         """Read a head, a body, or what waits its turn."""
@@ -182,6 +178,8 @@ class Http1Connection(TunnellingConnection):
             else:
                 self._close(abort=True)
         elif exchange is not None:
+            if self._backend_is_awaited(exchange):
+                return
             if self._reader is not None and not self.valve.reasons:
                 self.fail(exchange, RequestTimeout("the body stalled"))
             elif self._reader is not None:
@@ -222,7 +220,7 @@ class Http1Connection(TunnellingConnection):
         if self.exchange is None and self._gatherer is None and not self._closing and not self.is_full:
             if self.valve.reasons:
                 self.valve.open_wide()
-            self._expect(self.settings.keepalive_timeout_s, now)
+            self._await_request(now)
 
     def _read_head(self, data: bytes) -> bytes:
         """Start one request, or gather its head; return what follows it."""
@@ -361,7 +359,7 @@ class Http1Connection(TunnellingConnection):
             self._forget_age(exchange)
         if self._closing:
             return
-        if not self._keep_alive or abort or self.site.draining and not self._buffer:
+        if not self._keep_alive or abort:
             # It closes because we want it: the client may have sent more already.
             ours = exchange.request is not None and exchange.request.keep_alive and not self.site.draining
             self._close(abort, exchange.error is not None and exchange.error.closes, ours)
@@ -375,12 +373,18 @@ class Http1Connection(TunnellingConnection):
         if data:
             self._read(data)
         else:
-            self._expect(self.settings.keepalive_timeout_s)
+            self._await_request()
 
     def drain(self) -> None:
-        """Close now if no request is under way: the proxy is stopping."""
-        if self.exchange is None and self._gatherer is None and not self._closing:
+        """Close if no request is under way, or may be on its way: the proxy is stopping."""
+        if self.exchange is not None or self._gatherer is not None or self._closing:
+            return
+        now = self.site.clock()
+        silent_s = now + self.settings.keepalive_timeout_s - self.deadline
+        if self.is_full or silent_s >= ON_ITS_WAY_S:
             self._close(abort=False)
+        else:
+            self._expect(ON_ITS_WAY_S - max(silent_s, 0.0), now)
 
     def __repr__(self) -> str:
         state = "closing" if self._closing else "busy" if self.exchange is not None else "idle"

@@ -23,7 +23,6 @@ from txproxy.exchange import Exchange
 from txproxy.observe.log import Logger
 from txproxy.policy.deadlines import NEVER
 from txproxy.policy.facts import TlsFacts
-from txproxy.wire.forwarding import Hop
 from txproxy.wire.http2 import events
 from txproxy.wire.http2.engine import HIGHEST_STREAM_ID
 
@@ -45,11 +44,8 @@ class Http2Connection(WritingConnection):
     :param site: the listener that it belongs to.
     """
 
-    hop: Hop
-    peer: str
-    """Address of the peer."""
-    tls: TlsFacts | None
     router: Any
+    version = b"2.0"
 
     def __init__(self, site: Any) -> None:
         super().__init__(site)
@@ -68,6 +64,10 @@ class Http2Connection(WritingConnection):
         """Exchanges that have not ended."""
         return len(self.streams)
 
+    def exchanges(self) -> tuple[Exchange, ...]:
+        """Return the exchanges that have not ended."""
+        return tuple(stream.exchange for stream in self.streams.values())
+
     # What Twisted and those who hand over call.
 
     def take_over(self, transport: Any, tls: TlsFacts | None, router: Any, peer: str = "") -> None:
@@ -84,7 +84,7 @@ class Http2Connection(WritingConnection):
         self.connected = 1
         transport.protocol = self
         self.valve = Valve(transport)
-        self.hop = hop = self.site.hop_of(transport, tls, peer, b"2.0")
+        self.hop = hop = self.site.hop_of(transport, tls, peer, self.version)
         self.peer = hop.peer.decode("latin-1")
         transport.registerProducer(self, True)
         self.engine.start()

@@ -70,6 +70,7 @@ class ReplyingStream:
         "valve",
     )
 
+    pipes = None
     exchange: Exchange
     """Once it has ended, one that stands for any that has: the two would keep each other alive."""
 

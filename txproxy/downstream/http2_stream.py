@@ -160,7 +160,7 @@ class Http2Stream(TunnellingStream):
             self.deadline = NEVER
         if exchange.request.is_for_tunnel:  # type: ignore[union-attr]
             if exchange.is_tunnel:
-                self._leave_tunnel()
+                self._client_ended()
             return
         if exchange.body is None:
             self._start()

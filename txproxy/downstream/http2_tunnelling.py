@@ -58,7 +58,7 @@ class TunnellingStream(ReplyingStream):
         if early:
             exchange.server.send_body(early)
         if self._is_complete and not exchange.ended:
-            self._leave_tunnel()
+            self._client_ended()
 
     def start_reply(self, exchange: Exchange, reply: ReplyHead) -> None:
         """Take the head of a final reply; one that says yes to a tunnel, and is none, is an error."""
@@ -82,8 +82,20 @@ class TunnellingStream(ReplyingStream):
         exchange.end_reason = error.end_reason
         self._leave_tunnel(goodbye)
 
+    def _client_ended(self) -> None:
+        """The client sends no more, and reads on: a stream has two ends (RFC 9113 section 8.5, RFC 8441 section 5).
+
+        Browsers end their side with their close frame, and wait for the backend's.
+        """
+        exchange, frames = self.exchange, self._frames
+        is_websocket = exchange.request.protocol.lower() == _WEBSOCKET  # type: ignore[union-attr]
+        if is_websocket and not frames.has_closed and not frames.is_lost:
+            self._leave_tunnel()  # It has gone without a word: what the backend still says is for nobody.
+        elif exchange.server is not None:
+            exchange.server.client_ended(is_websocket, is_websocket and frames.has_closed)
+
     def _leave_tunnel(self, last: bytes = b"") -> None:
-        """The client sends no more, or we have it so: the backend gets what it has sent, and the stream ends.
+        """The client has gone, or we have it so: the backend gets what it has sent, and the stream ends.
 
         :param last: what is still sent to the client.
         """

@@ -13,9 +13,16 @@ from twisted.internet.protocol import Protocol
 
 from txproxy.bridge.valve import Reason, Valve
 from txproxy.policy.deadlines import NEVER
+from txproxy.policy.facts import TlsFacts
+from txproxy.wire.forwarding import Hop
 
 _LINGER_BYTES = 65536
 _LINGER_S = 2.0
+
+ON_ITS_WAY_S = 1.0
+"""How long a request may be on its way. While the proxy is stopping, a client is taken to want nothing when nothing was
+heard of it for so long; closing before would lose a request, and its client could not know whether it was carried out.
+"""
 
 
 class LingeringConnection(Protocol):
@@ -29,6 +36,15 @@ class LingeringConnection(Protocol):
 
     is_tunnel = False
     """It carries no tunnel, whose two sides may take longer to come to an end than a reply does."""
+    awaits_header = False
+    """Who is behind it is known."""
+
+    peer = ""
+    """Address of the peer; empty while it is not known."""
+    hop: Hop
+    tls: TlsFacts | None
+    version = b"1.1"
+    """Of HTTP, as Via has it."""
 
     def __init__(self, site: Any) -> None:
         self.site = site
@@ -43,6 +59,17 @@ class LingeringConnection(Protocol):
         self._linger_bytes = 0
         self._unread_before = 0
         """Bytes that the client had not read when that was last looked at."""
+
+    def site_changed(self, hops_change: bool) -> None:
+        """Serve the requests from here on as the listener's site now says.
+
+        :param hops_change: what is added to each request is to be found out anew.
+        """
+        site = self.site
+        self.settings = site.settings
+        self.router = site.router_of(self)
+        if hops_change:
+            self.hop = site.hop_of(self.transport, self.tls, self.peer, self.version)
 
     def _shut(self, abort: bool, unread: bool, is_short: bool) -> None:
         """Close.
@@ -59,7 +86,9 @@ class LingeringConnection(Protocol):
             transport.abortConnection()
             return
         queued = self._queued()
-        self._unread_before = self._unread()
+        is_gone = self.tls is None and getattr(transport, "queued_bytes", None) == 0
+        if not is_gone or unread:
+            self._unread_before = self._unread()
         if unread and not self._read_closed:
             self._linger_bytes = _LINGER_BYTES
             self.valve.open_wide()
@@ -68,7 +97,8 @@ class LingeringConnection(Protocol):
             self._expect(self.settings.write_timeout_s if queued and not is_short else _LINGER_S)
         else:
             transport.loseConnection()
-            self._expect(self.settings.write_timeout_s)
+            if not is_gone:  # Else there is nothing that a client could keep us waiting with.
+                self._expect(self.settings.write_timeout_s)
 
     def _discard(self, data: bytes) -> None:
         self._linger_bytes -= len(data)
@@ -100,6 +130,16 @@ class LingeringConnection(Protocol):
         # What waits here moves only when a third of the kernel's buffer, which may hold megabytes, is free again.
         ask = getattr(self.transport, "unread_bytes", None)
         return self._queued() if ask is None else int(ask())
+
+    def _await_request(self, now: float = 0.0) -> None:
+        """Wait for the next request; while the proxy is stopping, no longer than one may be on its way."""
+        # What ``_expect`` does, without a call more for each request.
+        site, patience_s = self.site, self.settings.keepalive_timeout_s
+        if site.draining:
+            patience_s = min(patience_s, ON_ITS_WAY_S)
+        self.deadline = deadline = (now or site.clock()) + patience_s
+        if deadline < self.look_at:
+            site.deadlines.watch(self)
 
     def _expect(self, patience_s: float, now: float = 0.0) -> None:
         self.deadline = (now or self.site.clock()) + patience_s

@@ -13,10 +13,11 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from txproxy.downstream.lingering import ON_ITS_WAY_S
 from txproxy.downstream.site import peer_address
 from txproxy.errors import BadProxyHeader, ProxyError, UntrustedProxy
+from txproxy.exchange import Exchange
 from txproxy.observe.log import Logger
-from txproxy.policy.addresses import TrustedPeers
 from txproxy.policy.deadlines import NEVER
 from txproxy.wire.proxy_protocol import UNIX_HOST, Place, ProxyHeader, ProxyHeaderReader
 
@@ -27,22 +28,21 @@ class ProxiedFactory(Factory):
     """Stands in front of a listener's factory.
 
     :param site: the factory: its ``settings``, ``deadlines``, ``clock``, ``tools``, ``connections`` and ``when_empty``
-        are used. It counts a connection from the moment that the header is complete; until then it is counted here,
-        and is among its ``connections``, so that it is drained with them.
-    :param trusted: who may say for whom they speak.
+        are used, and its tools say who may say for whom they speak. It counts a connection from the moment that the
+        header is complete; until then it is counted here, and is among its ``connections``, so that it is drained with
+        them.
     """
 
     noisy = False
 
-    def __init__(self, site: Any, trusted: TrustedPeers) -> None:
+    def __init__(self, site: Any) -> None:
         self.site = site
-        self._trusted = trusted
         self._gate = site.tools.gate
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         """Return what waits for a header, or None to close the connection: its peer may send none."""
         peer = peer_address(addr)
-        if peer not in self._trusted:
+        if peer not in self.site.tools.trusted:
             self.failed(peer, UntrustedProxy())
             return None
         return AwaitedHeader(self, peer)
@@ -94,6 +94,8 @@ class AwaitedHeader(Protocol):
     """There is no exchange yet."""
     is_tunnel = False
     """Nor is there a tunnel, which would have more time at a stop."""
+    awaits_header = True
+    """Its peer is a proxy in front, which has many connections."""
 
     def __init__(self, factory: ProxiedFactory, peer: str) -> None:
         self.peer = peer
@@ -145,13 +147,21 @@ class AwaitedHeader(Protocol):
 
     def deadline_passed(self) -> None:
         """The peer has kept us waiting."""
-        self._end(BadProxyHeader("it was not complete in time"))
+        self._end(None if self._site.draining else BadProxyHeader("it was not complete in time"))
 
     # What the site calls.
 
+    def site_changed(self, hops_change: bool) -> None:
+        """What serves the connection is asked when the header is complete."""
+
+    def exchanges(self) -> tuple[Exchange, ...]:
+        """Return nothing: there is no exchange yet."""
+        return ()
+
     def drain(self) -> None:
-        """Close: the proxy is stopping, and no request has come."""
-        self._end(None)
+        """Wait no longer than for a request: the proxy is stopping."""
+        self.deadline = min(self.deadline, self._site.clock() + ON_ITS_WAY_S)
+        self._site.deadlines.watch(self)
 
     def cut(self, error: ProxyError) -> None:
         """Close at once."""

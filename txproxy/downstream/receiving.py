@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from txproxy.bridge.body import HIGH_WATERMARK_BYTES
+from txproxy.bridge.spliced_reader import SplicedReader, is_worth_a_splice, splice_body
 from txproxy.bridge.valve import Reason
 from txproxy.downstream.closing import ClosingConnection
 from txproxy.errors import BodyTooLarge, ProxyError
+from txproxy.exchange import Exchange
 from txproxy.policy.deadlines import NEVER
+from txproxy.wire.bodies import LengthReader
 
 
 class ReceivingConnection(ClosingConnection):
@@ -39,6 +42,36 @@ class ReceivingConnection(ClosingConnection):
             body.end(reader.trailers)
         elif not self.is_full and not reader.is_endless:
             self._expect(self.settings.body_timeout_s)
+            if is_worth_a_splice(reader) and not self.valve.reasons:
+                self._splice_body(exchange, reader)
+
+    def _splice_body(self, exchange: Exchange, reader: LengthReader) -> None:
+        """Read no more of a body, if nothing of it is kept and the backend's connection can take it from the kernel."""
+        pipes, server, body = self.site.tools.pipes, exchange.server, exchange.body
+        if body.can_be_sent or pipes is None or server is None or server.body_target is None:
+            return
+        spliced = splice_body(reader, self.transport, server.body_target, pipes, self._body_moved)
+        if spliced is not None:
+            self._reader = body.spliced = spliced
+
+    def _body_moved(self, byte_count: int, backend_is_full: bool) -> None:
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.bytes_in += byte_count
+            exchange.body.received += byte_count
+            if exchange.server is not None:
+                exchange.server.body_moved(byte_count, backend_is_full)
+            if not self.is_full:
+                self._expect(self.settings.body_timeout_s)
+
+    def _backend_is_awaited(self, exchange: Exchange) -> bool:
+        """Return whether the backend has to read before anything can come: it has the deadline."""
+        reader = self._reader
+        if isinstance(reader, SplicedReader) and reader.waits_for_target:
+            exchange.server.body_moved(0, True)
+            self._expect(self.settings.body_timeout_s)
+            return True
+        return False
 
     def _awaits_body(self) -> None:
         """Start the clock for the next part of a body, unless the client waits to be told to send it."""

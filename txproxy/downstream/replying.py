@@ -13,10 +13,12 @@ from txproxy.downstream.own_replies import HSTS, NO_CONTENT, error_reply
 from txproxy.downstream.places import places_of
 from txproxy.errors import ProxyError
 from txproxy.exchange import Exchange, Reply
+from txproxy.net.pipes import PipePool
+from txproxy.policy.deadlines import NEVER
 from txproxy.policy.facts import TlsFacts
 from txproxy.wire.bodies import write_chunk
 from txproxy.wire.fields import Field
-from txproxy.wire.forwarding import NO_REPLY_RULES, Hop, without, write_last_chunk, write_reply_head
+from txproxy.wire.forwarding import NO_REPLY_RULES, without, write_last_chunk, write_reply_head
 from txproxy.wire.messages import ReplyHead
 from txproxy.wire.proxy_protocol import Place
 from txproxy.wire.reasons import reason_phrase
@@ -31,9 +33,6 @@ class ReplyingConnection(LingeringConnection):
     :param site: the listener that it belongs to.
     """
 
-    hop: Hop
-    peer: str
-    """Address of the peer."""
     tls: TlsFacts | None = None
     """What the handshake has settled; None if the connection is not encrypted."""
 
@@ -162,6 +161,25 @@ class ReplyingConnection(LingeringConnection):
             data, self._head = self._head + data, b""
             exchange.head_sent = True
         self.transport.write(data)
+
+    @property
+    def pipes(self) -> PipePool | None:
+        """Lends pipes, if content may go to the transport without being read; else None."""
+        return None if self._chunked or self._head or self.exchange is None else self.site.tools.pipes
+
+    def reply_moved(self, is_full: bool) -> None:
+        """Learn that content has gone to the transport unread.
+
+        :param is_full: the client has to read before more can.
+        """
+        if is_full:
+            self.is_full = True
+            self._unread_before = self._unread()
+            self._expect(self.settings.write_timeout_s)
+        elif self.is_full:
+            self.is_full = False
+            self.deadline = NEVER
+            self._awaits_body()
 
     def flush_reply(self) -> None:
         """Send the head if it still waits: its content is slower than it."""

@@ -30,6 +30,16 @@ class SecureSite(Site):
         super().__init__(settings, router, tools)
         self.tls = tls
 
+    def change(self, fresh: Any) -> None:
+        """Serve as another site would; see ``Site``."""
+        self.tls = fresh.tls
+        super().change(fresh)
+
+    def router_of(self, connection: Any) -> Any:
+        """Return the router of one connection whose handshake is complete."""
+        ssl = connection.transport.ssl
+        return self.router if ssl is None else self.router_for(ssl)  # Without it, the connection is at its end.
+
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """Return the protocol of a new connection, or None to close it: its peer has too many."""
         return None if self.has_too_many(addr) else Handshake(self, peer_address(addr))

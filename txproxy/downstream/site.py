@@ -39,10 +39,19 @@ VERSIONS = (b"1.0", b"1.1", b"2.0")
 """Of HTTP, as Via has them."""
 
 
+_MOST_HOPS = 1024
+_MAPPED = "::ffff:"
+"""What an IPv4 address begins with as one of IPv6 (RFC 4291 section 2.5.5.2)."""
+
+
 def peer_address(address: Any) -> str:
     """Return an address of Twisted as it is logged and compared."""
+    if isinstance(address, UNIXAddress):
+        return UNIX_PEER
     # The zone of a link-local address says something about our own interfaces only.
-    return UNIX_PEER if isinstance(address, UNIXAddress) else str(address.host).partition("%")[0]
+    host = str(address.host).partition("%")[0]
+    # Twisted says so of an adopted connection of a dual-stack port, our ports say it without.
+    return host.removeprefix(_MAPPED) if "." in host else host
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,28 @@ class Gate:
         """Let this listening port be paused too, if it can be."""
         if hasattr(port, "pause_accepting"):
             self._ports.append(port)
+            if self.is_shut:
+                port.pause_accepting()
+
+    def remove_port(self, port: Any) -> None:
+        """Forget a listening port that is about to be closed."""
+        if port in self._ports:
+            self._ports.remove(port)
+
+    def change(self, most: int) -> None:
+        """Take another limit: connections beyond it stay, and no more are accepted until enough have closed.
+
+        :param most: connections at once; 0 for no limit.
+        """
+        self._most = most
+        is_full = bool(most) and self.connections >= most
+        if is_full != self.is_shut:
+            self.is_shut = is_full
+            for port in self._ports:
+                if is_full:
+                    port.pause_accepting()
+                else:
+                    port.resume_accepting()
 
     def opened(self) -> None:
         """Count a connection."""
@@ -131,7 +162,7 @@ class SiteTools(NamedTuple):
     together: Together
     """Puts the writes of one turn together."""
     pipes: PipePool | None = None
-    """By which the kernel moves what tcp listeners pass through."""
+    """By which the kernel moves long bodies, and what tcp listeners pass through."""
 
 
 class Site(Factory):
@@ -145,12 +176,8 @@ class Site(Factory):
     noisy = False
 
     def __init__(self, settings: ListenerSettings, router: Any, tools: SiteTools) -> None:
-        self.settings = settings
-        self.router = router
-        self.tools = tools
+        self._serve(settings, router, tools)
         self.deadlines = tools.deadlines
-        self.parser = RequestParser(tools.tokenizer, settings.limits)
-        self.http2_parser = Http2RequestParser(settings.limits)
         self.clock = tools.clock
         self.http_date = tools.http_date
         self.next_id = tools.next_id
@@ -160,15 +187,50 @@ class Site(Factory):
         self.connections: set[Any] = set()
         self.when_empty: Callable[[], None] | None = None
         self._gate = tools.gate
-        self._trusted = tools.trusted
         self._per_ip: Counter[str] = Counter()
+
+    def _serve(self, settings: ListenerSettings, router: Any, tools: SiteTools) -> None:
+        """Take what the configuration says."""
+        self.settings = settings
+        self.router = router
+        self.tools = tools
+        self._trusted = tools.trusted
+        self._hops: dict[tuple[object, ...], Hop] = {}
+        """Those of the latest connections: a client that makes many has the same for each."""
+        # What parsers remember leads to the router that was asked before.
+        self.parser = RequestParser(tools.tokenizer, settings.limits)
+        self.http2_parser = Http2RequestParser(settings.limits)
         vias = {version: version + b" " + settings.via_name for version in VERSIONS}
         self.via_fields = {version: (b"via", via) for version, via in vias.items()}
         self.reply_tails = {version: b"\r\nVia: %b\r\nX-Request-Id: " % via for version, via in vias.items()}
 
+    def change(self, fresh: Any) -> None:
+        """Serve all connections, those that are open included, as another site would.
+
+        :param fresh: a site of the same kind for the same listener, without any connection; it is of no more use.
+        """
+        before, settings = self.settings, fresh.settings
+        hops_change = before.via_name != settings.via_name or self._trusted != fresh._trusted
+        self._serve(settings, fresh.router, fresh.tools)
+        if not settings.max_connections_per_ip:
+            self._per_ip.clear()
+        elif not before.max_connections_per_ip:
+            self._per_ip.update(each.peer for each in self.connections if not each.awaits_header)
+        for connection in self.connections:
+            connection.site_changed(hops_change)
+
+    def router_of(self, connection: Any) -> Any:
+        """Return the router of one connection."""
+        return self.router
+
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """Return the protocol of a new connection, or None to close it: its peer has too many."""
-        return None if self.has_too_many(addr) else Http1Connection(self)
+        if self.has_too_many(addr):
+            return None
+        connection = Http1Connection(self)
+        if addr is not None:
+            connection.peer = peer_address(addr)
+        return connection
 
     def make_http2(self) -> Http2Connection:
         """Return the protocol for a connection whose client has turned out to speak HTTP/2."""
@@ -202,7 +264,13 @@ class Site(Factory):
             port = 0 if peer == UNIX_PEER else self._port_of(transport)
         trusted = peer in self._trusted
         scheme, identity = (self.settings.scheme, ()) if tls is None else (b"https", tls.identity)
-        hop = make_hop(peer.encode(), trusted, scheme, b"%d" % port, self.settings.via_name, identity, version)
+        told = peer, trusted, scheme, port, identity, version
+        hop = self._hops.get(told)
+        if hop is None:
+            hop = make_hop(peer.encode(), trusted, scheme, b"%d" % port, self.settings.via_name, identity, version)
+            if len(self._hops) >= _MOST_HOPS:
+                self._hops.clear()
+            self._hops[told] = hop
         return hop if proxied is None else replace(hop, proxied=proxied)
 
     def _port_of(self, transport: Any) -> int:

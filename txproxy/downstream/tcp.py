@@ -18,7 +18,7 @@ from txproxy.bridge.tunnel import Side, Tunnel
 from txproxy.downstream.places import places_of
 from txproxy.downstream.site import peer_address
 from txproxy.errors import ClientLeft, InternalError, NoRoute, ProxyError, RequestTimeout
-from txproxy.exchange import Passage
+from txproxy.exchange import Exchange, Passage
 from txproxy.policy.deadlines import NEVER
 from txproxy.policy.facts import TlsFacts
 from txproxy.wire.client_hello import ClientHello, ClientHelloReader
@@ -49,6 +49,8 @@ class TcpConnection(Protocol):
     """What the handshake has settled; None if the connection is not encrypted."""
     is_tunnel = True
     """A graceful stop gives it a tunnel's time."""
+    awaits_header = False
+    """Who is behind it is known."""
 
     def __init__(self, site: Any) -> None:
         self.site = site
@@ -156,7 +158,7 @@ class TcpConnection(Protocol):
         router = self.site.router
         exchange.hello = hello
         try:
-            exchange.cluster = router.table.default if hello is None else router.table.find(hello)
+            exchange.cluster = router.cluster_for(exchange)
             if exchange.cluster is None:
                 raise NoRoute(f"no cluster for {hello}")
             router.connect.start(exchange)
@@ -213,6 +215,14 @@ class TcpConnection(Protocol):
         site.exchange_ended(exchange)
 
     # What the site calls.
+
+    def site_changed(self, hops_change: bool) -> None:
+        """Go on by the listener's settings as they are now, as far as they come into it still."""
+        self.settings = self.site.settings
+
+    def exchanges(self) -> tuple[Exchange, ...]:
+        """Return the exchange, until it has ended."""
+        return () if self.exchange is None else (self.exchange,)
 
     def drain(self) -> None:
         """Go on: a tunnel ends when its two sides want it to, or when its time is over."""

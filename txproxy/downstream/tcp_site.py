@@ -23,6 +23,11 @@ class TcpRouter(NamedTuple):
     connect: Any
     """Takes them to a backend of it."""
 
+    def cluster_for(self, exchange: Any) -> Any:
+        """Return the cluster for a connection, whose ClientHello was read if it matters; None if there is none."""
+        hello = exchange.hello
+        return self.table.default if hello is None else self.table.find(hello)
+
 
 class TcpSite(Site):
     """The factory of one tcp listener whose bytes are passed through as they are.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -53,6 +54,8 @@ class AcceptLoop:
     accepts_per_turn = 64
 
     socket: Any
+    addressFamily: Any  # noqa: N815 - Twisted's names
+    socketType: Any  # noqa: N815
     reactor: Any
     factory: Any
     transport: Callable[..., Any]
@@ -91,7 +94,7 @@ class AcceptLoop:
             if self._held or self.disconnecting or not self.connected:
                 return
             try:
-                skt, sockaddr = self.socket.accept()
+                skt, sockaddr = self._accept()
             except BlockingIOError:
                 return
             except OSError as error:
@@ -102,6 +105,14 @@ class AcceptLoop:
             self._starving = False
             self._rest_s = _FIRST_REST_S
             self._accepted(skt, sockaddr)
+
+    def _accept(self) -> Any:
+        accept = getattr(self.socket, "_accept", None)
+        if accept is None:
+            return self.socket.accept()
+        # What ``socket.accept`` does, but for two look-ups of enums, which take as long as the system call.
+        descriptor, sockaddr = accept()
+        return socket.socket(self.addressFamily, self.socketType, 0, descriptor), sockaddr
 
     def _accepted(self, skt: Any, sockaddr: Any) -> None:
         transport = None

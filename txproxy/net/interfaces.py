@@ -75,6 +75,25 @@ class IPausablePort(IListeningPort):
         """Accept connections again. Calling it on a port that was not paused changes nothing."""
 
 
+class ISharedPort(IListeningPort):
+    """A listening port whose socket may outlive it."""
+
+    def share() -> None:
+        """
+        Let somebody else have the socket too.
+
+        Closing this port then only closes its descriptor: the socket goes on listening, with the connections that wait
+        in it, and the file of a unix socket stays.
+        """
+
+    def own_file() -> None:
+        """
+        Remove the file of a unix socket at the end, although the socket was adopted: whoever bound it is gone.
+
+        Without effect on other ports.
+        """
+
+
 class IServerTls(Interface):
     """What a listening port needs to speak TLS: a context factory as C{IReactorSSL.listenSSL} takes it."""
 

@@ -10,17 +10,22 @@ from collections.abc import Callable
 CAN_SPLICE = hasattr(os, "splice") and hasattr(fcntl, "F_SETPIPE_SZ")
 """Whether the platform has splice(2): Linux."""
 
-PIPE_BYTES = 262144
+LARGE_BYTES = 1048576
 """
-Room of a pipe. A pipe takes as many pieces as it has pages, whole pages or parts of them.
+Room of the first pipes. A pipe takes as many pieces as it has pages, whole pages or parts of them.
 
-Processor time to pass on 1 GiB on loopback, in ms: copying 64 KiB at a time 453, copying 256 KiB 350, through pipes of
-64 KiB 373, of 256 KiB 307, of 1 MiB 242. A user may have 16,384 pages in pipes (pipe(7)), which 64 of the last use up.
+Processor time to pass on 1 GiB over HTTP on loopback, in ms, medians: through pipes of 256 KiB 281, of 512 KiB 262, of
+1 MiB 232; copying 649.
 """
+
+SMALL_BYTES = 262144
+"""Room of the others: a user may have 16,384 pages in pipes (pipe(7)), which 64 large ones use up."""
+
+MOST_LARGE = 32
+"""At most so many are large: with the small ones beside them nine tenths of the pages that a user may have."""
 
 MOST_PIPES = 128
-"""At most so many are in use at once: half the pages that a user may have. Only a transfer that waits for a slow reader
-keeps one."""
+"""At most so many are in use at once. Only a transfer that waits for a slow reader keeps one."""
 
 KEPT_PIPES = 32
 """At most so many empty ones are kept open."""
@@ -41,19 +46,32 @@ class Pipe:
     A pipe, both of its ends in this process and neither of them blocking.
 
     @ivar held: how many bytes are in it.
+    @ivar room: how many bytes it is made for.
     """
 
-    __slots__ = ("_read_end", "_write_end", "held")
+    __slots__ = ("_read_end", "_write_end", "held", "room")
 
-    def __init__(self) -> None:
-        """@raise OSError: if no pipe can be had, or only one with less room than copying would use."""
+    def __init__(self, is_large: bool = False) -> None:
+        """
+        @param is_large: with room for L{LARGE_BYTES}, if the user may have that; else, or without, for L{SMALL_BYTES}.
+        @raise OSError: if no pipe can be had, or only one with less room than copying would use.
+        """
         self._read_end, self._write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.held = 0
         try:
-            fcntl.fcntl(self._write_end, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+            self.room = self._make_room(LARGE_BYTES if is_large else SMALL_BYTES)
         except OSError:
             self.close()
             raise
+
+    def _make_room(self, room: int) -> int:
+        try:
+            fcntl.fcntl(self._write_end, fcntl.F_SETPIPE_SZ, room)
+        except PermissionError:
+            if room == SMALL_BYTES:
+                raise
+            return self._make_room(SMALL_BYTES)
+        return room
 
     def fill(self, descriptor: int, most_bytes: int) -> int:
         """
@@ -113,6 +131,8 @@ class PipePool:
         self._kept = kept
         self._idle: list[Pipe] = []
         self._resting_until: float | None = None
+        self._large = 0
+        """Those that are open."""
         self.in_use = 0
 
     @property
@@ -136,10 +156,12 @@ class PipePool:
                 return None
             self._resting_until = None
         try:
-            return Pipe()
+            pipe = Pipe(self._large < MOST_LARGE)
         except OSError:
             self.rest()
             return None
+        self._large += pipe.room == LARGE_BYTES
+        return pipe
 
     def rest(self) -> None:
         """Make no pipe for a second: the system refused one, or its use."""
@@ -149,6 +171,7 @@ class PipePool:
         """Take back a pipe; one that holds bytes still is closed, so that nobody else gets them."""
         self.in_use -= 1
         if pipe.held or len(self._idle) >= self._kept:
+            self._large -= pipe.room == LARGE_BYTES
             pipe.close()
         else:
             self._idle.append(pipe)

@@ -29,16 +29,14 @@ _DELEGATED = (IReactorCore, IReactorTime, IReactorFDSet, IReactorThreads, IReact
 
 
 class _Kinds(NamedTuple):
-    """The classes of what a face makes."""
+    """The classes of the connectors that a face makes."""
 
-    port: Any
-    unix_port: Any
     connector: Any
     unix_connector: Any
 
 
-_EAGER = _Kinds(tcp.Port, unix.Port, tcp.Connector, unix.Connector)
-_TLS = _Kinds(tls.Port, tls.UnixPort, tls.Connector, tls.UnixConnector)
+_EAGER = _Kinds(tcp.Connector, unix.Connector)
+_TLS = _Kinds(tls.Connector, tls.UnixConnector)
 
 _Delegation: Any = type("_Delegation", tuple(proxyForInterface(interface) for interface in _DELEGATED), {})
 
@@ -79,7 +77,7 @@ class EagerReactor(_Delegation):
         """
         if not self._eager:
             return self.original.listenTCP(port, factory, backlog, interface)
-        return self._listening(self._kinds.port(port, factory, backlog, interface, self.original))
+        return self._listening(tcp.Port(port, factory, backlog, interface, self.original))
 
     def connectTCP(
         self, host: str, port: int, factory: Any, timeout: float = 30.0, bindAddress: Any = None
@@ -109,7 +107,8 @@ class EagerReactor(_Delegation):
         """
         if not self._eager:
             return self.original.listenUNIX(address, factory, backlog, mode, wantPID)
-        return self._listening(self._kinds.unix_port(address, factory, backlog, mode, self.original, wantPID))
+        port: Any = unix.Port
+        return self._listening(port(address, factory, backlog, mode, self.original, wantPID))
 
     def connectUNIX(self, address: str | bytes, factory: Any, timeout: float = 30, checkPID: int = 0) -> IConnector:
         """
@@ -132,9 +131,9 @@ class EagerReactor(_Delegation):
             return self.original.adoptStreamPort(fileDescriptor, addressFamily, factory)
         listening: Any
         if addressFamily == socket.AF_UNIX:
-            listening = self._kinds.unix_port._fromListeningDescriptor(self.original, fileDescriptor, factory)
+            listening = unix.Port._fromListeningDescriptor(self.original, fileDescriptor, factory)
         elif addressFamily in (socket.AF_INET, socket.AF_INET6):
-            listening = self._kinds.port._fromListeningDescriptor(self.original, fileDescriptor, addressFamily, factory)
+            listening = tcp.Port._fromListeningDescriptor(self.original, fileDescriptor, addressFamily, factory)
         else:
             raise UnsupportedAddressFamily(addressFamily)
         return self._listening(listening)
@@ -194,7 +193,7 @@ class SecureReactor(EagerReactor):
         return SecureReactor(self.original, tls.PrecededTls(self._require(IClientTls), preface))
 
     def _listening(self, port: Any) -> Any:
-        port.tls = self._require(IServerTls)
+        tls.secure(port, self._require(IServerTls))
         return super()._listening(port)
 
     def _connecting(self, connector: Any) -> Any:

@@ -33,7 +33,7 @@ from typing import Any, Protocol
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.logger import Logger
 
-from txproxy.net.pipes import CAN_SPLICE, PIPE_BYTES, REFUSALS, Pipe, PipePool
+from txproxy.net.pipes import CAN_SPLICE, REFUSALS, Pipe, PipePool
 from txproxy.net.sending import EagerWriter
 from txproxy.net.stream import READ_BYTES, EagerConnection
 
@@ -293,7 +293,7 @@ class Splice:
         data = b""
         try:
             if pipe is not None:
-                taken = pipe.fill(self._source_fd, self._most(PIPE_BYTES))
+                taken = pipe.fill(self._source_fd, self._most(pipe.room))
             else:
                 data = self.source.socket.recv(self._most(READ_BYTES))
                 taken = len(data)

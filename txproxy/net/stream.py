@@ -20,9 +20,19 @@ from txproxy.net.interfaces import IEagerTransport
 from txproxy.net.sending import EagerWriter
 
 READ_BYTES = 65536
-"""At most so many bytes are read at a time."""
+"""
+At most so many bytes are read at a time.
+
+Each read has a buffer of its own. One that all share (C{recv_into}) would have to be copied from, which costs more than
+the allocation that it saves: 2.40 against 2.25 microseconds for 100 bytes sent and read, 4.54 against 4.05 for 16 KiB.
+"""
 
 _DONE = Failure(CONNECTION_DONE)
+
+
+def _read_nothing() -> None:
+    """Stand in for C{doRead} while a connection waits to be closed: that costs no call of epoll_ctl(2)."""
+
 
 _TLS_METHODS = ("write", "writeSequence", "registerProducer", "unregisterProducer")
 
@@ -99,21 +109,29 @@ class EagerConnection(EagerWriter, tcp.Connection):  # type: ignore[misc]
         """
         Close once everything is sent.
 
-        If nothing waits to be sent that is the reactor's next turn, without asking whether the socket is writable.
+        If nothing waits to be sent that is at the end of the reactor's turn, without asking whether the socket is
+        writable.
         """
         if self.TLS or not self._direct or self.producer is not None or self._writeDisconnecting:
             tcp.Connection.loseConnection(self)
             return
-        self.stopReading()
         self._direct = False
         self.disconnecting = True
-        self.reactor.callLater(0, self._close)
+        close_soon = getattr(self.reactor, "close_soon", None)  # Another reactor than ours has none.
+        if close_soon is not None and close_soon(self):
+            self.doRead = _read_nothing  # type: ignore[method-assign]
+        else:
+            self.stopReading()
+            self.reactor.callLater(0, self.close_now)
 
-    def _close(self) -> None:
+    def close_now(self) -> None:
+        """Close, as C{loseConnection} has asked for; called by the reactor."""
         if not self.connected or self._aborting:
             return  # It was lost meanwhile, or will be.
         if self._queue is not None or self.producer is not None or not self._send_close():
-            self.startWriting()  # There is something to be sent after all; doWrite closes.
+            # There is something to be sent after all; doWrite closes.
+            self.stopReading()
+            self.startWriting()
             return
         self.connectionLost(_DONE)
 

@@ -19,7 +19,7 @@ from zope.interface import implementer
 
 from txproxy.net.accepting import AcceptLoop
 from txproxy.net.addresses import ip_address, plain_sockaddr
-from txproxy.net.interfaces import IPausablePort, IPeekingTransport
+from txproxy.net.interfaces import IPausablePort, IPeekingTransport, ISharedPort
 from txproxy.net.peeking import Peeking
 from txproxy.net.stream import EagerConnection
 
@@ -165,7 +165,7 @@ class Connector(tcp.Connector):
         return Client(self.host, self.port, self.bindAddress, self, self.reactor)
 
 
-@implementer(IPausablePort)
+@implementer(IPausablePort, ISharedPort)
 class Port(AcceptLoop, tcp.Port):
     """
     A listening TCP port.
@@ -190,6 +190,13 @@ class Port(AcceptLoop, tcp.Port):
         """
         tcp.Port.startListening(self)
         _set_no_delay(self.socket)
+
+    def share(self) -> None:
+        """See L{ISharedPort.share}."""
+        self._shouldShutdown = False  # shutdown(2) would end it for all who have a descriptor of it.
+
+    def own_file(self) -> None:
+        """There is none."""
 
     def _shown_sockaddr(self, sockaddr: tuple[Any, ...]) -> tuple[Any, ...]:
         return plain_sockaddr(sockaddr)

@@ -8,6 +8,7 @@ They are handed out by L{txproxy.net.reactor.SecureReactor}; nothing else needs 
 from __future__ import annotations
 
 import socket
+from functools import partial
 from typing import Any
 
 from OpenSSL import SSL
@@ -154,32 +155,18 @@ class UnixConnector(unix.Connector):
         return UnixClient(self.address, self, self.reactor)
 
 
-class Port(tcp.Port):
+def secure(port: Any, tls: IServerTls | None) -> None:
     """
-    A listening TCP port.
+    Have the connections that a port accepts from here on speak TLS, or speak it no more.
 
-    @ivar tls: set before it listens.
+    @param port: a L{tcp.Port} or L{unix.Port}, listening or not.
+    @param tls: C{None} for connections without TLS.
     """
-
-    tls: IServerTls
-
-    def transport(self, *arguments: Any) -> Server:  # type: ignore[override]
-        """@return: the transport of a new connection."""
-        return _secured(Server, self.tls, arguments)
-
-
-class UnixPort(unix.Port):
-    """
-    A listening unix socket.
-
-    @ivar tls: set before it listens.
-    """
-
-    tls: IServerTls
-
-    def transport(self, *arguments: Any) -> UnixServer:  # type: ignore[override]
-        """@return: the transport of a new connection."""
-        return _secured(UnixServer, self.tls, arguments)
+    is_unix = isinstance(port, unix.Port)
+    if tls is None:
+        port.transport = unix.Server if is_unix else tcp.Server
+    else:
+        port.transport = partial(_secured, UnixServer if is_unix else Server, tls)
 
 
 @implementer(IClientTls)
@@ -228,7 +215,7 @@ def adopted(tls: IServerTls, descriptor: int, family: int, factory: Any, reactor
             skt.close()
             return None
         kind = UnixServer if family == socket.AF_UNIX else Server
-        made: Any = _secured(kind, tls, (skt, protocol, peer, None, 0, reactor))
+        made: Any = _secured(kind, tls, skt, protocol, peer, None, 0, reactor)
     except BaseException:
         skt.close()
         raise
@@ -236,7 +223,7 @@ def adopted(tls: IServerTls, descriptor: int, family: int, factory: Any, reactor
     return made
 
 
-def _secured(kind: Any, tls: IServerTls, arguments: tuple[Any, ...]) -> Any:
+def _secured(kind: Any, tls: IServerTls, *arguments: Any) -> Any:
     # What can fail comes first: the transport is watched by the reactor from its making on.
     connection = SSL.Connection(tls.getContext(), arguments[0])
     made = kind(*arguments)

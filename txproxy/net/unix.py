@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txproxy.net.accepting import AcceptLoop
-from txproxy.net.interfaces import IPausablePort
+from txproxy.net.interfaces import IPausablePort, ISharedPort
 from txproxy.net.stream import EagerConnection
 from txproxy.net.tcp import Connecting
 from txproxy.net.tcp import Server as TCPServer
@@ -117,7 +117,7 @@ class Connector(BaseConnector):
         return UNIXAddress(self.address)
 
 
-@implementer(IPausablePort)
+@implementer(IPausablePort, ISharedPort)
 class Port(AcceptLoop, unix.Port):
     """
     A listening unix socket.
@@ -142,14 +142,10 @@ class Port(AcceptLoop, unix.Port):
 
         @raise CannotListenError: if the path is in use, not a socket, or cannot be bound.
         """
-        adopted = self._preexistingSocket is not None
-        if adopted:
-            # Its owner goes on using it: neither shut it down at the end nor change who may connect.
-            self._shouldShutdown = False
-            if not self._is_abstract():
-                self.mode = stat.S_IMODE(os.stat(self._bindPath).st_mode)
-        else:
-            remove_stale_socket(self._bindPath)
+        if self._preexistingSocket is not None:
+            self._start_adopted(self._preexistingSocket)
+            return
+        remove_stale_socket(self._bindPath)
         try:
             unix.Port.startListening(self)
         except CannotListenError:
@@ -159,7 +155,29 @@ class Port(AcceptLoop, unix.Port):
             raise
         finally:
             self._made = None
-        if not adopted and not self._is_abstract():
+        self.own_file()
+
+    def _start_adopted(self, skt: socket.socket) -> None:
+        # Its owner goes on using it: it is not shut down at the end. Unlike stock, who may connect is not set anew
+        # either, which only the owner of the file is allowed to do.
+        self._shouldShutdown = False
+        self._preexistingSocket = None
+        self.factory.doStart()
+        skt.listen(self.backlog)
+        self.connected = True
+        self.socket = skt
+        self.fileno = skt.fileno  # type: ignore[method-assign]
+        self.numberAccepts = 100
+        self.startReading()
+
+    def share(self) -> None:
+        """See L{ISharedPort.share}."""
+        self._shouldShutdown = False
+        self._bound_file = None
+
+    def own_file(self) -> None:
+        """See L{ISharedPort.own_file}."""
+        if not self._is_abstract():
             self._bound_file = _identity(self._bindPath)
 
     def _is_abstract(self) -> bool:

@@ -84,6 +84,14 @@ class Ending:
             for exchange in batch:
                 self._debug(exchange)
 
+    def change(self, write_lines: Callable[[Sequence[Exchange]], None] | None) -> None:
+        """Write to another log from here on; what ended before is in the present one.
+
+        :param write_lines: takes a batch, or None if there is no log.
+        """
+        self.flush()
+        self._write_lines = write_lines
+
     def flush(self) -> None:
         """Handle all that wait; whoever reads the counters calls this first."""
         while self._waiting:

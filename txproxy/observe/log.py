@@ -13,6 +13,7 @@ LEVELS = {"debug": LogLevel.debug, "info": LogLevel.info, "warn": LogLevel.warn,
 class _Threshold:
     # One for the process, as the publisher of twisted.logger is.
     level = LogLevel.info
+    prefix = ""
 
 
 def set_level(name: str) -> None:
@@ -21,6 +22,12 @@ def set_level(name: str) -> None:
     :param name: ``debug``, ``info``, ``warn`` or ``error``.
     """
     _Threshold.level = LEVELS[name]
+
+
+def set_prefix(prefix: str) -> None:
+    """Begin every line with this: one log has the lines of several processes."""
+    # Braces would be fields of the format.
+    _Threshold.prefix = prefix.replace("{", "{{").replace("}", "}}")
 
 
 def shows_debug() -> bool:
@@ -34,4 +41,6 @@ class Logger(TwistedLogger):
     def emit(self, level: Any, format: str | None = None, **kwargs: object) -> None:
         """See twisted.logger.Logger.emit."""
         if level >= _Threshold.level:
+            if _Threshold.prefix and format is not None:
+                format = _Threshold.prefix + format
             super().emit(level, format, **kwargs)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import stat
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
@@ -41,22 +42,63 @@ class ThreadedWriter:
     def flush(self) -> None:
         """Do nothing: the thread flushes after each batch."""
 
+    def forked(self) -> ThreadedWriter:
+        """Return what writes to the same place in a process that was just forked, which has no threads."""
+        return ThreadedWriter(self._stream, self._ours)
+
+    def let_go(self) -> None:
+        """Write what waits, and close by itself: nobody waits for that."""
+        self._queue.put(None)
+
     def close(self) -> None:
         """Write what waits, as long as its reader takes it within two seconds."""
-        self._queue.put(None)
+        self.let_go()
         self._thread.join(2)
 
     def _run(self) -> None:
         while (text := self._queue.get()) is not None:
             try:
-                self._stream.write(text)
-                self._stream.flush()
+                self._write(text)
             except (OSError, ValueError):
                 # The reader is gone: the rest is taken and thrown away, for nobody can see it.
                 continue
         if self._ours:
             with suppress(OSError, ValueError):
                 self._stream.close()
+
+    def _write(self, text: str) -> None:
+        descriptor = _descriptor_of(self._stream)
+        if descriptor is None:
+            self._stream.write(text)
+            self._stream.flush()
+            return
+        # Not by the stream: should the process be forked while a reader holds this up, its lock would stay locked in
+        # the new one for ever. And not much at once: up to PIPE_BUF bytes are written in one piece, lines of several
+        # processes do not get into each other then.
+        for piece in _pieces(text.encode("utf-8", "backslashreplace")):
+            view = memoryview(piece)
+            while view:
+                view = view[os.write(descriptor, view) :]
+
+
+def _descriptor_of(stream: Any) -> int | None:
+    try:
+        descriptor: int = stream.fileno()
+    except (OSError, ValueError, AttributeError):
+        return None
+    return descriptor
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    """Cut text at ends of lines, into pieces that the system writes at once where lines are not too long for that."""
+    begin = 0
+    while len(data) - begin > select.PIPE_BUF:
+        end = data.rfind(b"\n", begin, begin + select.PIPE_BUF) + 1
+        end = end or data.find(b"\n", begin) + 1 or len(data)
+        yield data[begin:end]
+        begin = end
+    if begin < len(data):
+        yield data[begin:]
 
 
 def open_for_appending(path: str) -> Any:
@@ -108,6 +150,14 @@ def blocking_apart(stream: Any, ours: bool) -> Any:
     if not _is_regular(stream):
         return ThreadedWriter(stream, ours)
     return stream if ours else KeptOpen(stream)
+
+
+def let_go(stream: Any) -> None:
+    """Close a stream that another one has taken the place of, without waiting for a reader that stalls.
+
+    :raises OSError: if what its buffer still held cannot be written.
+    """
+    getattr(stream, "let_go", stream.close)()
 
 
 def _is_regular(stream: Any) -> bool:

@@ -84,4 +84,6 @@ def make_last(route: Any, settings: RouteSettings, config: Config, tools: Forwar
 def make_chain(route: Any, settings: RouteSettings, config: Config, tools: ForwardTools) -> Chain:
     """Return the chain of one route."""
     stages = [stage for make in STAGES if (stage := make(settings, config)) is not None]
+    if tools.tracing is not None:
+        stages.insert(0, tools.tracing)  # What the others refuse belongs to a trace too.
     return Chain(stages, make_last(route, settings, config, tools))

@@ -44,11 +44,12 @@ class Chain:
         :return: whether all stages have agreed at once.
         :raises Exception: whatever a stage raises before one has waited.
         """
-        # The first hook that does anything but agree at once hands over to `_run` and its kin.
-        for index, hook in enumerate(self._on_request):
-            decision = hook(exchange)
-            if decision is not None and not _settle(exchange, decision, self._on_request, index, self.forward):
-                return False
+        if self._on_request:
+            # The first hook that does anything but agree at once hands over to `_run` and its kin.
+            for index, hook in enumerate(self._on_request):
+                decision = hook(exchange)
+                if decision is not None and not _settle(exchange, decision, self._on_request, index, self.forward):
+                    return False
         self.forward(exchange)
         return True
 
@@ -90,7 +91,12 @@ def _settle(
 ) -> bool:
     """Act on what a hook returned; return True if the next hook is to run now."""
     if isinstance(decision, Reply):
-        exchange.client.respond(exchange, decision)
+        if decision.status < 200 or decision.status < 300 and exchange.request.is_for_tunnel:  # type: ignore[union-attr]
+            # The client would take what comes next for the other end of a tunnel, or wait for more (RFC 9110 sections
+            # 9.3.6 and 15.2).
+            fail(exchange, Failure(InternalError(f"a stage cannot answer with {decision.status} by itself")))
+        else:
+            exchange.client.respond(exchange, decision)
         return False
     if inspect.iscoroutine(decision):
         decision = Deferred.fromCoroutine(decision)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from twisted.python.failure import Failure
 
-from txproxy.errors import MethodRefused, NoReply, ProxyError, TooOld, Unprocessed
+from txproxy.errors import InternalError, MethodRefused, NoReply, ProxyError, TooOld, Unprocessed
 from txproxy.exchange import NOT_YET, Exchange
 from txproxy.pipeline import chain as chains
 from txproxy.policy import retries
@@ -29,6 +29,8 @@ class ForwardTools(NamedTuple):
     """Numbers from 0 to 1."""
     cache: Any = None
     """What routes with a cache share; see ``cache.engine``."""
+    tracing: Any = None
+    """The stage that all routes have, if there are traces; see ``pipeline.tracing``."""
 
 
 class Forward:
@@ -161,9 +163,22 @@ class Forward:
             exchange.reply = reply.copy()
             if not chain.reply(exchange, self._agreed):
                 return False
-            reply = exchange.reply
-        self._start_reply(exchange, reply)
+            self._start_agreed(exchange, exchange.reply)
+        else:
+            self._start_reply(exchange, reply)
         return not exchange.ended
+
+    def _start_agreed(self, exchange: Exchange, reply: ReplyHead) -> None:
+        """Give the client a head that stages may have changed, all but whether there is a tunnel behind it."""
+        request, is_tunnel = exchange.request, exchange.server.is_tunnel
+        says_so = reply.status == 101 or reply.status < 300 and request.is_for_tunnel  # type: ignore[union-attr]
+        # A backend's own 2xx to an extended CONNECT is no tunnel either; the client's stream knows what that means.
+        if says_so != is_tunnel and (is_tunnel or not request.protocol):  # type: ignore[union-attr]
+            words = "" if is_tunnel else "no "
+            detail = f"a stage has set status {reply.status} where there is {words}tunnel"
+            chains.fail(exchange, Failure(InternalError(detail)))
+        else:
+            self._start_reply(exchange, reply)
 
     def _start_reply(self, exchange: Exchange, reply: ReplyHead) -> None:
         """Give the client the head of a reply that all stages agree to."""
@@ -193,7 +208,7 @@ class Forward:
     def _agreed(self, exchange: Exchange) -> None:
         connection = exchange.server
         if connection is not None:
-            self._start_reply(exchange, exchange.reply)  # type: ignore[arg-type]
+            self._start_agreed(exchange, exchange.reply)  # type: ignore[arg-type]
             connection.go_on()
 
     def upstream_failed(self, exchange: Exchange, error: ProxyError, reused: bool, begun: bool) -> None:

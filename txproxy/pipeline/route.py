@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from twisted.python.reflect import safe_repr
 
+from txproxy.config.route_model import Route as RouteSettings
 from txproxy.errors import BadRequest, InternalError, NoRoute
 from txproxy.exchange import Exchange, facts_of
 from txproxy.policy.facts import RequestFacts
@@ -26,15 +27,15 @@ class RouteRules(NamedTuple):
     choose: Callable[[RequestFacts], str] | None = None
     max_body_bytes: int = 0
     hsts: bytes = b""
+    """Value of Strict-Transport-Security on replies over https; empty for none."""
     upgrades: frozenset[bytes] = frozenset()
     """Protocols in lower case to which a connection may be upgraded."""
-    """Value of Strict-Transport-Security on replies over https; empty for none."""
 
 
 class Route:
     """One route.
 
-    :param name: as the configuration gives it.
+    :param settings: the route's in the configuration.
     :param rules: see there.
     :param clusters: all clusters by name, for ``choose``.
     :param cluster: the one that serves it, unless ``choose`` says.
@@ -43,13 +44,14 @@ class Route:
 
     def __init__(
         self,
-        name: str,
+        settings: RouteSettings,
         rules: RouteRules,
         clusters: Mapping[str, Any],
         cluster: Any,
         make_chain: Callable[[Route], Any],
     ) -> None:
-        self.name = name
+        self.settings = settings
+        self.name = settings.name
         self.rules = rules
         self.request_rules = rules.request
         self.reply_rules = rules.reply

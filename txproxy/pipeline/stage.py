@@ -2,7 +2,8 @@
 
 ``on_request(exchange)``, ``on_reply(exchange)``
     Return None to go on, a Reply to answer now, or a Deferred or coroutine of either. Raise a ProxyError to answer with
-    its status; anything else that is raised becomes a 500 with a log line.
+    its status; anything else that is raised becomes a 500 with a log line. So does a Reply that agrees to a tunnel, as
+    2xx to CONNECT, and a changed status that agrees to one or takes that back: the sides would not mean the same.
 ``goes_by_head``
     Of a stage with ``on_request``: True if it looks at nothing but the request's head, and changes nothing, so that it
     need not be asked again when the same head comes once more.

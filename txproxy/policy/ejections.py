@@ -24,13 +24,14 @@ class Ejections:
         self.forgotten_at = NEVER
         """When the series ends if there is no further ejection."""
 
-    def begin(self, now: float) -> float:
+    def begin(self, now: float, at_least: int = 1) -> float:
         """Count another ejection.
 
+        :param at_least: which one of a series this is, if it is not the next one only.
         :return: how long it lasts, in seconds.
         """
         self.forget(now)
-        self.number += 1
+        self.number = max(self.number + 1, at_least)
         self.forgotten_at = NEVER
         seconds = min(self._ejection_s * self.number, self._max_ejection_s)
         self.ends_at = now + seconds

@@ -112,6 +112,20 @@ class Health:
     def __repr__(self) -> str:
         return f"<Health {self.state} since {self.since:g}, {self.failures} failures>"
 
+    def follow(self, before: Health, now: float) -> None:
+        """Begin with what is known of the same server by another machine, whose settings were others.
+
+        The operator's order stands, and so does what checks have found, if there are checks still. What requests have
+        found is judged anew.
+
+        :param before: the other machine; it is not changed.
+        """
+        if self._settings.checked and before._settings.checked and before._beneath in ("up", "down"):
+            self._enter(before._beneath, before._reason, now)
+        self.last_error, self.last_failure_at = before.last_error, before.last_failure_at
+        self._order = before._order
+        self._settle(now)
+
     def check_passed(self, now: float) -> Transition | None:
         """Take notice of a check that passed."""
         if self._order == "maintain":
@@ -210,6 +224,28 @@ class Health:
         if self._beneath != "up":
             reason += f"; {self._reason or 'no check has ended yet'}"
         return self._settle(now, reason)
+
+    def told(self, state: str, reason: str, now: float, ejections: int = 1) -> Transition | None:
+        """Take over what another process, which serves the same backend, has found out.
+
+        :param state: that the backend has come to there: ``up``, ``down`` or ``ejected``; any other says nothing here.
+        :param reason: why.
+        :param ejections: the number of an ejection in its series.
+        """
+        beneath = self._beneath
+        if self._order == "maintain" or state == beneath:
+            return None
+        if state == "up":
+            self._enter("up", one_line(reason), now)
+        elif state == "down" and self._settings.checked:
+            self._note(now, reason)
+            self._enter("down", self.last_error, now)
+        elif state == "ejected" and beneath in ("up", "trial"):
+            self._note(now, reason)
+            self._ejections.begin(now, ejections)
+            self._passes = 0
+            self._enter("ejected", self.last_error, now)
+        return self._settle(now)
 
     def take_trial(self, now: float, idempotent: bool) -> bool:
         """Return whether a request is to be the trial; if so, it is out until its outcome is told.

@@ -181,6 +181,7 @@ class DocumentTests(SynchronousTestCase):
             "docs/configuration.md",
             "docs/balancing.md",
             "docs/operations.md",
+            "docs/reload.md",
             "docs/tls.md",
             "docs/http2.md",
             "docs/caching.md",

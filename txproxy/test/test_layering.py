@@ -16,10 +16,15 @@ _ROOT = Path(txproxy.__file__).parent
 # Left may import right only; those of one rank may import each other.
 _ORDER = (
     ("main",),
-    ("service", "signals", "options", "application_log", "demo"),
-    ("reload",),
-    ("assembly", "cache_assembly", "cluster_assembly", "tls_assembly"),
+    ("ctl", "top", "shown"),
+    ("service", "proxy", "signals", "application_log", "demo"),
+    ("supervisor",),
+    ("options", "announcing"),
+    ("surroundings", "upgrade", "inherited", "notify", "pidfile", "privileges"),
     ("admin",),
+    ("reload",),
+    ("ports", "draining"),
+    ("assembly", "cache_assembly", "cluster_assembly", "tls_assembly", "tracing_assembly"),
     ("downstream",),
     ("pipeline",),
     ("upstream",),

@@ -5,92 +5,18 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from twisted.internet.address import IPv4Address
 from twisted.internet.error import CannotListenError
-from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
 from txproxy import build
-from txproxy.assembly import Clocks
 from txproxy.config.load import load_text
 from txproxy.config.problems import ConfigError
 from txproxy.options import Options, configure
 from txproxy.service import ProxyService
+from txproxy.test.running import NO_LOG, Reactor, Running
 from txproxy.test.talk import GET, OK, head, post
-from txproxy.testing import FakePort, FakeTransport, site, tcp_site
-
-NO_LOG = '[log]\naccess = ""\n'
-PEER = IPv4Address("TCP", "192.0.2.1", 50000)
-
-
-class Reactor(MemoryReactorClock):
-    """A reactor whose ports remember what they are told; some addresses cannot be bound."""
-
-    def __init__(self, taken: int = 0) -> None:
-        super().__init__()
-        self.opened: list[FakePort] = []
-        self.taken = taken
-
-    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
-        if port == self.taken:
-            raise CannotListenError(interface, port, OSError(98, "Address already in use"))
-        host = super().listenTCP(port, factory, backlog, interface).getHost()
-        opened = FakePort(host)
-        self.opened.append(opened)
-        return opened
-
-
-class Running:
-    """A service that runs, with clients and backends whose transports are turned by hand."""
-
-    def __init__(self, case: SynchronousTestCase, text: str = "") -> None:
-        self.reactor = Reactor()
-        config = load_text(text or site(rest=NO_LOG)).config
-        self.service = ProxyService(config, self.reactor, None, Clocks(self.reactor.seconds, self.reactor.seconds))
-        self.events: list[str] = []
-
-        observe: Any = lambda event: self.events.append(str(formatEvent(event)))  # noqa: E731 - for its type
-        globalLogPublisher.addObserver(observe)
-        case.addCleanup(globalLogPublisher.removeObserver, observe)
-        self.transports: list[FakeTransport] = []
-        self.service.startService()
-        self.stopped: list[Any] = []
-
-    def client(self, says: bytes = b"", listener: int = 0) -> FakeTransport:
-        transport = FakeTransport(PEER, PEER)
-        transport.arriving += says
-        self.transports.append(transport)
-        transport.connect(self.reactor.tcpServers[listener][1].buildProtocol(PEER))
-        self.settle()
-        return transport
-
-    def backend(self) -> FakeTransport:
-        factory = self.reactor.tcpClients.pop(0)[2]
-        transport = FakeTransport(PEER, PEER)
-        self.transports.append(transport)
-        transport.connect(factory.buildProtocol(PEER))
-        self.settle()
-        return transport
-
-    def settle(self) -> None:
-        self.reactor.advance(0)
-        while any([transport.turn() for transport in self.transports]):
-            self.reactor.advance(0)
-
-    def advance(self, seconds: float) -> None:
-        for _ in range(round(seconds * 10)):
-            self.reactor.advance(0.1)
-            self.settle()
-
-    def says(self, transport: FakeTransport, data: bytes) -> None:
-        transport.arriving += data
-        self.settle()
-
-    def stop(self) -> None:
-        self.service.stopService().addCallback(self.stopped.append)
-        self.settle()
+from txproxy.testing import site, tcp_site
 
 
 class StartTests(SynchronousTestCase):
@@ -184,16 +110,55 @@ class StopTests(SynchronousTestCase):
         self.assertIn("0 exchanges", running.events[-1])
 
     def test_idleOnesAreClosed(self) -> None:
-        """Connections that carry nothing are closed at once, of clients and of backends."""
+        """Connections that have carried nothing for a second are closed at once, of clients and of backends."""
         running = Running(self)
         idle = running.client()
         used = running.client(GET)
         backend = running.backend()
         running.says(backend, OK)
+        running.advance(1)
         running.stop()
         self.assertEqual([each.disconnected for each in (idle, used, backend)], [True] * 3)
         self.assertEqual(len(running.stopped), 1)
         self.assertEqual(running.reactor.getDelayedCalls(), [])
+
+    def test_onTheirWay(self) -> None:
+        """What was sent before the client could know of the stop is served; who sends nothing is not waited for."""
+        running = Running(self)
+        silent, new, used = running.client(), running.client(), running.client(GET)
+        first = running.backend()
+        running.says(first, OK)
+        running.advance(0.5)
+        running.stop()
+        running.advance(0.3)
+        running.says(new, GET)
+        running.says(used, GET)
+        second = running.backend()
+        running.advance(0.4)
+        self.assertEqual([each.disconnected for each in (silent, new, used)], [True, False, False])
+        running.says(first, OK)
+        running.says(second, OK)
+        for client in (new, used):
+            last = client.sent.rpartition(b"HTTP/1.1 ")[2]
+            self.assertTrue(last.startswith(b"200") and last.endswith(b"ok"), last)
+            self.assertIn(b"\r\nConnection: close\r\n", last)
+            self.assertTrue(client.disconnected)
+        self.assertEqual((len(running.stopped), running.reactor.getDelayedCalls()), (1, []))
+
+    def test_promised(self) -> None:
+        """Who was told before the stop that the connection stays may send one more request when the reply is over."""
+        running = Running(self)
+        client = running.client(GET)
+        backend = running.backend()
+        running.says(backend, head(b"Content-Length: 4") + b"ab")
+        running.stop()
+        running.says(backend, b"cd")
+        self.assertFalse(client.disconnected)
+        running.says(client, GET)
+        running.says(backend, OK)
+        self.assertTrue(client.sent.endswith(b"ok"))
+        self.assertTrue(client.disconnected)
+        self.assertEqual(len(running.stopped), 1)
 
     def test_inFlightFinish(self) -> None:
         """What is under way is finished, with Connection: close; only then the stop is over."""
@@ -245,6 +210,7 @@ class StopTests(SynchronousTestCase):
         client.room = None
         running.settle()
         self.assertGreater(len(client.sent), 50_000)
+        running.advance(1.2)
         self.assertEqual(len(running.stopped), 1)
 
     def test_pipelinedOnesFinish(self) -> None:
@@ -325,6 +291,7 @@ class StopTests(SynchronousTestCase):
         client = running.client(GET * 70)
         self.assertEqual(client.sent.count(b" 404 "), 70)
         running.stop()
+        running.advance(1.2)
         self.assertEqual(running.reactor.getDelayedCalls(), [])
         self.assertIn("70 exchanges", running.events[-1])
 
@@ -348,6 +315,7 @@ class LogTests(SynchronousTestCase):
         running.service.reopen_logs()
         running.client(GET)
         running.stop()
+        running.advance(1.2)
         for name in (path + ".1", path):
             with open(name) as file:
                 self.assertEqual(file.read().count(" 404 "), 1)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from OpenSSL import SSL
+from twisted.internet.testing import MemoryReactorClock
 
+from txproxy.assembly import Clocks
 from txproxy.config.problems import ConfigError
 from txproxy.downstream.handshake import Handshake
 from txproxy.test.authority import Authority
@@ -13,7 +16,7 @@ from txproxy.test.talk import TalkCase
 from txproxy.test.tls.memory import Pipe
 from txproxy.test.tls.pair_files import PairFiles
 from txproxy.testing import Dialogue, tcp_site
-from txproxy.tls_assembly import expiry_lines
+from txproxy.tls_assembly import SharedTls, expiry_lines, make_sections
 
 AUTHORITY = Authority()
 
@@ -108,6 +111,31 @@ class SectionTests(TalkCase):
         self.files.write("a.key", b"x")
         error = self.assertRaises(ConfigError, self.serve, pairs=self.pairs[:1])
         self.assertIn("tls.main.certificates: none of them can be used", str(error))
+
+    def test_usedAgain(self) -> None:
+        """A section with the same settings is the same one; of one from before a fork the contexts are."""
+        before = self.serve().assembled
+        reactor, clocks, counts = MemoryReactorClock(), Clocks(), before.counters.tls
+        again = make_sections(before.config, reactor, clocks, counts, before.tls)
+        self.assertIs(again["main"], before.tls["main"])
+        section = before.tls["main"]
+        shared = {"main": SharedTls(section.settings, section.tls)}
+        forked = make_sections(before.config, reactor, clocks, counts, shared)["main"]
+        self.assertIs(forked.tls, section.tls)
+        self.assertIsNot(forked.keeper, section.keeper)
+        # With what was read before the fork nothing is read again: the files may be gone.
+        os.unlink(section.settings.certificates[0].key)
+        shared = {"main": SharedTls(section.settings, section.tls, forked.keeper)}
+        moved = make_sections(before.config, reactor, clocks, counts, shared)["main"]
+        self.assertEqual((moved.tls, moved.keeper.pairs), (section.tls, forked.keeper.pairs))
+        moved.start()
+        self.assertEqual(len(reactor.getDelayedCalls()), 2)
+        moved.stop()
+        other = self.serve("ticket_lifetime_s = 77").assembled.config
+        changed = make_sections(other, reactor, clocks, counts, {**before.tls})["main"]
+        self.assertIsNot(changed.tls, section.tls)
+        unknown = make_sections(other, reactor, clocks, counts, shared)["main"]
+        self.assertIsNot(unknown.tls, section.tls)
 
     def test_refusedByOpenSsl(self) -> None:
         """What only OpenSSL finds out is a line too, not a traceback."""

@@ -270,12 +270,16 @@ class FakePort:
     """A listening port that only remembers what it was told.
 
     :param host: address object of where it listens.
+    :param factory: of the protocols of its connections.
     """
 
-    def __init__(self, host: Any = None) -> None:
+    def __init__(self, host: Any = None, factory: Any = None) -> None:
         self._host = host
+        self.factory = factory
         self.is_accepting = True
         self.is_listening = True
+        self.is_shared = False
+        self.owns_file = False
 
     def pause_accepting(self) -> None:
         """See ``IPausablePort``."""
@@ -292,6 +296,14 @@ class FakePort:
     def stopListening(self) -> None:
         """Listen no more."""
         self.is_listening = False
+
+    def share(self) -> None:
+        """See ``ISharedPort``."""
+        self.is_shared = True
+
+    def own_file(self) -> None:
+        """See ``ISharedPort``."""
+        self.owns_file = True
 
     def getHost(self) -> Any:
         """Return where it listens."""

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator, Mapping
 
 from txproxy.config.model import Certificate
+from txproxy.config.patterns import Raw, matches
 from txproxy.config.problems import Finding, KeyPath, Remark, format_path, quoted
-from txproxy.config.support import Raw, matches
 from txproxy.tls.certificates import CertificateError, Inspection, Pair, Purpose, inspect_pair, load_authorities
 from txproxy.tls.profile import problem_of_ciphers
 

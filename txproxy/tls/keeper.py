@@ -120,6 +120,14 @@ class Keeper:
         """The pairs that are served, in the order of the configuration; some may have expired meanwhile."""
         return tuple(slot.pair for slot in self._slots if slot.pair is not None)
 
+    def move_to(self, tools: KeeperTools) -> None:
+        """Go on in the process that this one was copied to by a fork, with what has been read.
+
+        :param tools: of that process.
+        """
+        self._tools = tools
+        self._looks.clock = self._reminders.clock = tools.reactor
+
     def expiries(self) -> list[tuple[str, float]]:
         """Return for each pair that is served its file and when it ends, in seconds since 1970."""
         return [(pair.source.chain, pair.not_after) for pair in self.pairs]

@@ -87,6 +87,8 @@ class Backend:
         """Replies in a row that it has cut, or made a mess of, in the middle of their bodies."""
         self.is_watched = False
         """Its replies are to be reported to its cluster, good ones too."""
+        self.limits = limits
+        """As they were configured."""
         self.pool: Any = (SharedPool if limits.shares else Pool)(limits, self.candidate)
         self.clock = clock
         self.deadlines = deadlines
@@ -161,6 +163,20 @@ class Backend:
         self.pool.keeps_idle = keep
         if not keep:
             self.close_idle()
+
+    def limit(self, limits: PoolLimits) -> None:
+        """Have other limits for its connections from here on; who waits may be served at once.
+
+        :param limits: they share connections, or not, as those before.
+        """
+        if limits != self.limits:
+            self.limits = limits
+            self.pool.change(limits)
+            self._carry_out(self.pool.assign())
+
+    def be_backup(self, is_backup: bool) -> None:
+        """Serve only while no other can, or as the others do; its cluster has to look at its members anew."""
+        self.identity = self.identity._replace(is_backup=is_backup)
 
     def readdress(self, hosts: tuple[str, ...]) -> None:
         """Connect to other addresses from here on.

@@ -67,13 +67,10 @@ class Choosing:
     ) -> None:
         self.name = name
         self.settings = settings
-        self.sticky = policy if isinstance(policy, StickyPolicy) else None
         self.members = Members()
         self.requests = 0
         """Those that were given a backend."""
         self.breaker = breaker
-        self._policy = policy
-        self._reads_request = getattr(policy, "reads_request", True)
         self._tools = tools
         self._random = tools.random
         self._budget = RetryBudget(settings.retry.budget, settings.retry.min_per_s)
@@ -82,8 +79,20 @@ class Choosing:
         """Names of backends of which the DNS has said nothing yet."""
         self._sole: Backend | None = None
         """The only one that can be chosen, if there is no more to be asked."""
-        self._is_choosy = breaker is not None or self.sticky is not None or isinstance(policy, UsersPolicy)
+        self._use(policy)
+
+    def _use(self, policy: Policy) -> None:
+        """Choose by this policy from here on."""
+        self._policy = policy
+        self._reads_request = getattr(policy, "reads_request", True)
+        self.sticky = policy if isinstance(policy, StickyPolicy) else None
+        self._is_choosy = self.breaker is not None or self.sticky is not None or isinstance(policy, UsersPolicy)
         """Even the only backend is not chosen without a question."""
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether requests wait until something is known of its backends."""
+        return len(self._lobby) > 0
 
     def pick(self, exchange: Exchange, now: float, may_wait: bool = True) -> Backend | None:
         """Return the backend that a new request tries first.

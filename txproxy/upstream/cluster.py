@@ -6,6 +6,7 @@ Which backend a request tries is the other half: ``upstream/choosing``.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 from txproxy.errors import Fault, NoBackend, ProxyError
 from txproxy.exchange import Exchange
@@ -14,6 +15,7 @@ from txproxy.policy.balancing.policy import Policy
 from txproxy.policy.breaker import Breaker
 from txproxy.policy.deadlines import NEVER
 from txproxy.policy.health import Order, Transition
+from txproxy.policy.retry_budget import RetryBudget
 from txproxy.upstream.backend import Backend
 from txproxy.upstream.choosing import Choosing, ClusterSettings, ClusterTools
 
@@ -41,11 +43,20 @@ class Cluster(Choosing):
         self.transitions: Counter[tuple[str, str]] = Counter()
         """Changes of state, by backend and the state that it came to."""
         self.makes_idle = True
-        """Connections are made in advance, where the pool is to have some."""
+        """Connections are made in advance, where the pool is to have some; False if nothing new is to come."""
+        self.on_transition: Callable[[Backend, Transition], None] | None = None
+        """Told of the changes of state that were found out here, not of those that ``told`` has brought."""
+        self.speaks = True
+        """What comes to all processes alike, as orders and the ends of ejections, is logged and counted here; False if
+        another process does that."""
         self.deadline = self.look_at = NEVER
+        self._was_served = True
+
+    def _use(self, policy: Policy) -> None:
+        super()._use(policy)
+        breaker = self.breaker
         self._observe_latency = getattr(policy, "observe_latency", None)
         self._watches_all = self._observe_latency is not None or (breaker is not None and breaker.is_counting)
-        self._was_served = True
 
     @property
     def backends(self) -> tuple[Backend, ...]:
@@ -158,13 +169,65 @@ class Cluster(Choosing):
         health = backend.health
         self._apply(backend, health.check_passed(now) if passed else health.check_failed(now, reason), now)
 
+    def told(self, backend: Backend, state: str, reason: str, ejections: int) -> None:
+        """Take over what another process has found out of a backend; the last that serves is ejected by none of them.
+
+        :param state: see ``Health.told``, likewise the others.
+        """
+        health, now = backend.health, self._tools.clock()
+        if (
+            state == "ejected"
+            and health.state == "up"
+            and not self.members.may_eject(backend, self.settings.max_ejected)
+        ):
+            return
+        self._apply(backend, health.told(state, reason, now, ejections), now, is_told=True)
+
     def order(self, backend: Backend, order: Order) -> None:
         """Carry out what the operator wants of a backend.
 
         :param order: ``serve``, ``drain`` or ``maintain``.
         """
         now = self._tools.clock()
-        self._apply(backend, backend.health.order(order, now), now)
+        self._apply(backend, backend.health.order(order, now), now, is_told=not self.speaks)
+
+    # The configuration changes.
+
+    def change(self, settings: ClusterSettings, policy: Policy | None) -> None:
+        """Take other settings from here on.
+
+        :param policy: another one, or None to keep the present one with all that it has learned.
+        """
+        if settings == self.settings and policy is None:
+            return
+        if settings.retry != self.settings.retry:
+            self._budget = RetryBudget(settings.retry.budget, settings.retry.min_per_s)
+        self._lobby.change(settings.queue, settings.queue_timeout_s)
+        self.settings = settings
+        if policy is not None:
+            self._use(policy)
+            self._sole = None
+        self.look_anew()
+
+    def look_anew(self) -> None:
+        """Take note that something about its backends has changed that only they know."""
+        now = self._tools.clock()
+        for backend in self.members.backends:
+            self._weigh(backend, now)
+        self._refresh(True)
+
+    def follow(self, before: Cluster) -> None:
+        """Begin with what is known of the same servers as backends of another cluster.
+
+        :param before: the other one.
+        """
+        now = self._tools.clock()
+        known = {backend.name: backend for backend in before.backends}
+        for backend in self.members.backends:
+            if backend.name in known:
+                backend.health.follow(known[backend.name].health, now)
+        self.look_anew()
+        self._plan(now)
 
     # Members come, go and change.
 
@@ -214,7 +277,7 @@ class Cluster(Choosing):
         if changed or transitions:
             self._refresh(True)
         for backend, transition in transitions:
-            self._carry_out(backend, transition)
+            self._carry_out(backend, transition, is_told=not self.speaks)
         if self.breaker is not None and self.breaker.next_change_at <= now:
             self._tell(self.breaker.tick(now))
         self.make_idle()
@@ -227,14 +290,17 @@ class Cluster(Choosing):
             if self.makes_idle and backend.is_serving and backend.pool.limits.min_idle:
                 backend.make_idle()
 
-    def _apply(self, backend: Backend, transition: Transition | None, now: float) -> None:
-        """Do what a change of one backend's state asks for."""
+    def _apply(self, backend: Backend, transition: Transition | None, now: float, is_told: bool = False) -> None:
+        """Do what a change of one backend's state asks for.
+
+        :param is_told: another process has found out.
+        """
         if not backend.is_member:
             return
         self._weigh(backend, now)
         if transition is not None:
             self._refresh(True)
-            self._carry_out(backend, transition)
+            self._carry_out(backend, transition, is_told)
         if min(backend.health.next_change_at, now + _LOOK_S) < self.deadline:
             self._plan(now)
 
@@ -246,10 +312,13 @@ class Cluster(Choosing):
         changed, candidate.weight = candidate.weight != weight, weight
         return changed
 
-    def _carry_out(self, backend: Backend, transition: Transition) -> None:
+    def _carry_out(self, backend: Backend, transition: Transition, is_told: bool = False) -> None:
         """Log and count a change of state, and do with the backend's connections what it asks for."""
-        self.transitions[backend.name, transition.after] += 1
-        emit = log.warn if transition.after in _ALARMING else log.info
+        if is_told:
+            emit = log.debug  # Whoever found it out has logged and counted it.
+        else:
+            self.transitions[backend.name, transition.after] += 1
+            emit = log.warn if transition.after in _ALARMING else log.info
         emit(
             "backend {cluster} {name}: {before} -> {after}: {reason}",
             cluster=self.name,
@@ -260,9 +329,11 @@ class Cluster(Choosing):
         )
         if backend.is_serving or transition.after == "trial":
             backend.candidate.latency_s = 0.0  # However slow it was before it went down, it may not be now.
-            backend.keep_idle(True)
+            backend.keep_idle(self.makes_idle)
         else:
             self._relieve(backend)
+        if self.on_transition is not None and not is_told:
+            self.on_transition(backend, transition)
 
     def _relieve(self, backend: Backend) -> None:
         """Take from a backend what another can do: the requests that wait for it, and its idle connections."""

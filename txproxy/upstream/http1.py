@@ -11,13 +11,14 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
+from txproxy.bridge.spliced_reader import is_worth_a_splice
 from txproxy.bridge.valve import Reason, Valve
 from txproxy.errors import BadReply, NoReply, ProxyError, ReplyCut, ReplyTimeout, TlsFailed
 from txproxy.exchange import Exchange
 from txproxy.policy.deadlines import NEVER
 from txproxy.tls.verification import PeerRefused
+from txproxy.upstream.splicing import SplicingConnection
 from txproxy.upstream.tools import MOST_INTERIM_REPLIES
-from txproxy.upstream.tunnelling import TunnellingConnection
 from txproxy.wire.bodies import ChunkedReader, LengthReader, UntilCloseReader, write_chunk
 from txproxy.wire.fields import Field
 from txproxy.wire.forwarding import write_last_chunk, write_request_head
@@ -29,7 +30,7 @@ from txproxy.wire.websocket import tunnel_reader
 NO_TRAILERS: list[Field] = []
 
 
-class UpstreamConnection(TunnellingConnection):
+class UpstreamConnection(SplicingConnection):
     """One connection to a backend.
 
     :param backend: takes it back with ``release`` and ``lost``.
@@ -80,7 +81,8 @@ class UpstreamConnection(TunnellingConnection):
         elif self.is_tunnel and exchange.head_sent:
             self._tunnel_is_idle(exchange)
         elif exchange.head_sent or exchange.reply is not None:
-            self._fail(exchange, ReplyCut(f"{self._backend.name}: nothing for {self._patience_s} s"))
+            if not self._client_is_awaited(exchange):
+                self._fail(exchange, ReplyCut(f"{self._backend.name}: nothing for {self._patience_s} s"))
         else:
             self._fail(exchange, ReplyTimeout(f"{self._backend.name}: no reply"))
 
@@ -138,6 +140,7 @@ class UpstreamConnection(TunnellingConnection):
 
     def cancel(self) -> None:
         """Give up the exchange: the client left, or its body is broken. The backend sees a reset, not an end."""
+        self._stop_splice()
         self._exchange = None
         self._drop()
 
@@ -296,6 +299,8 @@ class UpstreamConnection(TunnellingConnection):
         # While it was written to, the client may have turned out to be gone or slow.
         if self._exchange is exchange and not self.valve.reasons:
             self._expect(self._patience_s)
+            if is_worth_a_splice(reader):
+                self._splice_reply(exchange, reader)
 
     def _complete(self, exchange: Exchange, content: bytes, trailers: list[Field], rest: bytes, now: float) -> None:
         """End the exchange here first, so that the client's next request finds this connection idle again."""
@@ -320,6 +325,7 @@ class UpstreamConnection(TunnellingConnection):
 
     def _fail(self, exchange: Exchange, error: ProxyError) -> None:
         reused, begun = self._has_idled, self._reply_begun
+        self._stop_splice()
         self._exchange = None
         self._end_exchange(exchange)
         self._drop()
@@ -328,7 +334,7 @@ class UpstreamConnection(TunnellingConnection):
     def _cut_in_exchange(self, exchange: Exchange, reason: Failure) -> None:
         reader = self._reader
         # With TLS, an end that the backend has not announced is none: anybody can send a FIN (RFC 8446 section 6.1).
-        if reader is not None and reason.check(ConnectionDone) and reader.end():
+        if self.said_goodbye or reader is not None and reason.check(ConnectionDone) and reader.end():
             self._complete(exchange, b"", NO_TRAILERS, b"", self._clock())
         elif exchange.reply is not None:
             self._fail(exchange, ReplyCut(f"{self._backend.name} closed in the middle of its reply"))

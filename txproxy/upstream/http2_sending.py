@@ -49,6 +49,9 @@ class SendingStream:
         "id",
     )
 
+    body_target = None
+    """Content has to be read: it is sent in frames."""
+
     def __init__(self, connection: Any) -> None:
         self.connection = connection
         self.id = 0

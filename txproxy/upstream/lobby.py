@@ -23,6 +23,11 @@ class Lobby:
         self._patience_s = patience_s
         self._waiting: dict[Waiter, None] = {}
 
+    def change(self, most: int, patience_s: float) -> None:
+        """Take other limits; who waits already goes on waiting for as long as it was to."""
+        self._most = most
+        self._patience_s = patience_s
+
     def __len__(self) -> int:
         return len(self._waiting)
 

@@ -120,6 +120,13 @@ class Pool:
         """In order. A shared pool notes how many connections there had been before one who wants a new one."""
         self.stats = PoolStats()
 
+    def change(self, limits: PoolLimits) -> None:
+        """Take other limits: what is beyond them goes when it is released, or idles for too long.
+
+        :param limits: they share connections, or not, as those before.
+        """
+        self.limits = limits
+
     @property
     def total(self) -> int:
         """Connections that count against the limit, those being made included."""

@@ -15,7 +15,12 @@ from txproxy.upstream.backend import Backend
 from txproxy.upstream.checks.probes import ProbeTarget
 from txproxy.upstream.cluster import Cluster
 from txproxy.upstream.entry import Entry
+from txproxy.upstream.pool import PoolLimits
 from txproxy.upstream.status import BackendStatus, LastCheck
+
+
+class AlreadyThere(ValueError):
+    """A server is to be added that belongs to the cluster already."""
 
 
 class RosterTools(NamedTuple):
@@ -29,6 +34,8 @@ class RosterTools(NamedTuple):
     """The monotonic clock, in seconds."""
     wall_clock: Callable[[], float]
     """Seconds since 1970."""
+    limits_of: Callable[[BackendSettings], PoolLimits]
+    """Given an entry, returns the limits of the connections to each of its servers."""
 
 
 class Roster:
@@ -49,6 +56,7 @@ class Roster:
         """Addresses of all entries in one form."""
         self._checks: dict[str, LastCheck] = {}
         self._started = False
+        self._checks_backends = True
         static = []
         for settings in entries:
             entry = self._enter(settings)
@@ -59,12 +67,35 @@ class Roster:
     def start(self) -> None:
         """Begin to check backends and to resolve names."""
         self._started = True
-        if self._monitor is not None:
+        if self._monitor is not None and self._checks_backends:
             self._monitor.start()
         for entry in self._entries.values():
             if entry.discovery is not None:
                 entry.discovery.start()
         self.cluster.make_idle()
+
+    def set_checking(self, checks_backends: bool) -> None:
+        """Check backends here, or leave that to another process, which tells what it finds out; see ``told``."""
+        self._checks_backends = self.cluster.speaks = checks_backends
+        if self._monitor is None or not self._started:
+            return
+        if checks_backends:
+            self._monitor.start()
+        else:
+            self._monitor.stop()
+
+    def told(self, name: str, state: str, reason: str, ejections: int) -> None:
+        """Take over what another process has found out of a backend; one that is not known here is ignored.
+
+        :param name: of the backend.
+        :param state: see ``Health.told``, likewise the others.
+        """
+        for entry in self._entries.values():
+            for backend in entry.all_servers():
+                if backend.name == name:
+                    self.cluster.told(backend, state, reason, ejections)
+                    self._let_leave(entry)
+                    return
 
     def wind_down(self) -> None:
         """Make no connections in advance any more: the proxy is stopping."""
@@ -84,6 +115,59 @@ class Roster:
         self.pause()
         for backend in self.cluster.backends:
             backend.close()
+
+    # The configuration changes.
+
+    def change(self, before: Iterable[BackendSettings], after: Iterable[BackendSettings], tools: RosterTools) -> None:
+        """Go on with other entries: those that are in both keep their connections and all that is known of them.
+
+        What the operator has added stays, and so do orders and weights, unless the entry has changed.
+
+        :param before: the entries of the configuration so far.
+        :param after: those from here on.
+        :param tools: makes their backends from here on.
+        """
+        self._tools = tools
+        old, new = ({each.address: each for each in entries} for entries in (before, after))
+        for address, settings in new.items():
+            if address not in self._entries:
+                self._make_place(settings)
+                self._take_in(settings)
+            elif settings != old.get(address):
+                self._alter(self._entries[address], settings)
+            entry = self._entries[address]
+            for backend in entry.all_servers():
+                backend.limit(tools.limits_of(entry.settings))
+        for address in old:
+            if address not in new and address in self._entries:
+                self.remove(address)
+
+    def _make_place(self, settings: BackendSettings) -> None:
+        """Let an entry go that is the same server, written in another way."""
+        comparable = Entry(settings).comparable
+        if comparable in self._comparables:
+            self.remove(next(name for name, each in self._entries.items() if each.comparable == comparable))
+
+    def _alter(self, entry: Entry, settings: BackendSettings) -> None:
+        entry.settings = settings
+        self.set_weight(settings.address, settings.weight)
+        for backend in entry.all_servers():
+            backend.be_backup(settings.backup)
+        self.cluster.look_anew()
+
+    def change_probe(self, probe: Any) -> None:
+        """Check in another way from here on; see ``Monitor``."""
+        self._monitor.change_probe(probe)
+
+    def follow(self, before: Roster) -> None:
+        """Begin with what is known of the same servers, and with what the operator has ordered.
+
+        :param before: who belonged to the cluster under other settings.
+        """
+        for name, entry in self._entries.items():
+            if name in before._entries:
+                entry.order = before._entries[name].order
+        self.cluster.follow(before.cluster)
 
     # What the operator does.
 
@@ -127,7 +211,9 @@ class Roster:
         :param backup: it serves only while no other can.
         :raises ValueError: it is not valid, or there already.
         """
-        settings = BackendSettings(address=address, weight=weight, max_connections=max_connections, backup=backup)
+        self._take_in(BackendSettings(address=address, weight=weight, max_connections=max_connections, backup=backup))
+
+    def _take_in(self, settings: BackendSettings) -> None:
         entry = self._enter(settings)
         if entry.discovery is None:
             self.cluster.add(*self._servers(entry, [_hosts_of(entry)], True))
@@ -159,7 +245,7 @@ class Roster:
     def _enter(self, settings: BackendSettings) -> Entry:
         entry = Entry(settings)
         if entry.comparable in self._comparables:
-            raise ValueError(f"{settings.address} is a backend of {self.cluster.name} already")
+            raise AlreadyThere(f"{settings.address} is a backend of {self.cluster.name} already")
         self._comparables.add(entry.comparable)
         self._entries[settings.address] = entry
         address = entry.address

@@ -68,7 +68,7 @@ class SharedPool(Pool):
     """
 
     def __init__(self, limits: PoolLimits, candidate: Candidate | None = None) -> None:
-        super().__init__(limits._replace(max_requests=min(limits.max_requests, MOST_REQUESTS)), candidate)
+        super().__init__(_bounded(limits), candidate)
         self.idle: dict[Any, None] = {}  # type: ignore[assignment]
         """Connections that carry nothing; like the others, in the order in which they came here."""
         self.sharing: dict[Any, None] = {}
@@ -79,6 +79,11 @@ class SharedPool(Pool):
         """Those that complete what they carry, and get no more."""
         self._expected = min(MOST_STREAMS, self.limits.max_requests)
         """How many requests the next connection will carry, as far as can be known."""
+
+    def change(self, limits: PoolLimits) -> None:
+        """Take other limits."""
+        super().change(_bounded(limits))
+        self._expected = min(self._expected, self.limits.max_requests)
 
     @property
     def total(self) -> int:
@@ -299,3 +304,7 @@ class SharedPool(Pool):
             f"<SharedPool {len(self.idle)} idle, {self._busy} carrying {self.leased}, "
             f"{self.connecting} connecting, {len(self.waiting)} waiting>"
         )
+
+
+def _bounded(limits: PoolLimits) -> PoolLimits:
+    return limits._replace(max_requests=min(limits.max_requests, MOST_REQUESTS))

@@ -59,6 +59,28 @@ class TunnellingConnection(PatientConnection):
         """Whether the backend's last frame of WebSocket has ended, so that a close frame may follow it."""
         return isinstance(self._reader, FrameReader) and self._reader.frames.may_close
 
+    @property
+    def said_goodbye(self) -> bool:
+        """Whether the backend's last frame of WebSocket was a close frame: however it ends now, nothing is missing."""
+        return isinstance(self._reader, FrameReader) and self._reader.frames.is_over
+
+    def client_ended(self, is_websocket: bool, said_goodbye: bool) -> None:
+        """The client sends no more, and reads on.
+
+        :param is_websocket: the backend has little to say to that, and a while for it.
+        :param said_goodbye: by a close frame. A backend answers that and closes by itself; some would lose their answer
+            if the end came right behind it.
+        """
+        exchange = self._exchange
+        if exchange is None or not self._is_open:
+            return
+        if is_websocket:
+            self._patience_s = min(self._patience_s, _LAST_BYTES_S)
+            self._set_deadline(exchange)
+        if not said_goodbye:
+            self.transport.unregisterProducer()
+            self.transport.loseWriteConnection()
+
     def end_tunnel(self) -> None:
         """The client has closed: send what it has sent, then close too."""
         self._exchange = self._reader = None

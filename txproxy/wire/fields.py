@@ -1,29 +1,20 @@
-"""Field sections (RFC 9110 section 5, RFC 9112 section 5): tokenised by llhttp, checked by our own rules.
-
-llhttp is fed exactly one field section at a time, behind the status line of a reply that can have no body. So it
-checks the syntax of every line, and none of its own opinions on message length, upgrades or keep-alive come into
-play: those are decided in ``framing``.
-"""
+"""Field sections (RFC 9110 section 5, RFC 9112 section 5): split into fields, and each line checked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import httptools
+import re
+from collections.abc import Iterable, Mapping
+from itertools import filterfalse
 
 from txproxy.errors import ProxyError
-from txproxy.wire.grammar import OWS, is_field_value, is_token
+from txproxy.wire.grammar import OWS
 from txproxy.wire.memory import Memory
 
 Field = tuple[bytes, bytes]
 """A field's name, as it was spelled, and its value without surrounding whitespace."""
 
-_STATEFUL = frozenset(
-    (b"connection", b"content-length", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade")
-)
-"""Fields that llhttp itself acts on: what it has made of them must not reach into the next section."""
-
-_NO_BODY_STATUS_LINE = b"HTTP/1.1 204 N\r\n"
+_Line = tuple[bytes | None, Field | None]
+"""What a line is: how it goes on, None if as it is; and its kind and value, None for a field that is plain."""
 
 UNDERSCORE = b"_"
 """Kind of a field whose name holds an underscore, which a CGI gateway cannot tell from a hyphen, or is disguised."""
@@ -42,12 +33,22 @@ _AS_GATEWAYS = bytes(code if bytes((code,)).isalnum() else 0x2D for code in rang
 
 _KNOWN_NAMES = frozenset(
     (
-        b"connection content-length content-type date expect host keep-alive max-forwards proxy-authenticate "
+        b"close connection content-length content-type date expect host keep-alive max-forwards proxy-authenticate "
         b"proxy-authentication-info proxy-authorization proxy-connection referer strict-transport-security te trailer "
         b"transfer-encoding upgrade user-agent via"
     ).split()
 ).union(CLAIM_NAMES, METHOD_OVERRIDES)
 
+_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):([ \t]*+)([\t\x20-\x7e\x80-\xff]*+)").fullmatch
+"""
+RFC 9112 section 5: name, whitespace, and the value with the whitespace behind it.
+
+Nothing is tried twice: else a line of thousands of spaces and one bad byte would take seconds.
+"""
+_MOST_SHOWN_BYTES = 30
+_MOST_LINES = 2048
+_MOST_LINE_BYTES = 512
+"""Longer ones are not remembered."""
 _MOST_SPELLINGS = 4096
 _MOST_NAME_BYTES = 64
 # A client that invents names cannot make this grow without bound, nor push out the usual spellings for long.
@@ -55,7 +56,7 @@ _kinds = Memory(
     _MOST_SPELLINGS,
     known={spelling: name for name in _KNOWN_NAMES for spelling in (name, name.title(), name.upper())},
 )
-_recall = _kinds.recall
+_recall_kind = _kinds.recall
 
 
 def kind_of(name: bytes) -> bytes:
@@ -78,55 +79,75 @@ def is_disguised(name: bytes) -> bool:
 
 
 class FieldTokenizer:
-    """Splits field sections into fields. One serves a whole process, for a section is always given whole."""
+    """Splits field sections into fields. One serves a whole process.
+
+    Most lines have come before: browsers and programs say the same of themselves with each request, but for a cookie
+    and a referrer. A line that comes for the second time is remembered, and is not looked at anew after that. Each line
+    means the same whatever stands before it; what several of them mean together is decided here and in ``framing``.
+    """
 
     def __init__(self) -> None:
-        self._fields: list[Field] = []
-        self._special: list[Field] = []
-        self._renew()
+        self._plain: Memory[bytes, None] = Memory(_MOST_LINES)
+        """Lines in the form in which they go on, of fields that the proxy does not act on."""
+        self._others: Memory[bytes, _Line] = Memory(_MOST_LINES)
+        self._is_plain = self._plain.knows
+        self._recall = self._others.recall
 
-    def _renew(self) -> None:
-        self._parser = httptools.HttpResponseParser(self)
-        self._feed = self._parser.feed_data
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a field line from llhttp."""
-        self._fields.append((name, value))
-        kind = _recall(name)
-        if kind is None:
-            kind = kind_of(name)
-        if kind:
-            self._special.append((kind, value))
-
-    def tokenize(self, section: bytes, error: type[ProxyError]) -> tuple[list[Field], dict[bytes, bytes]]:
+    def tokenize(self, section: bytes, error: type[ProxyError]) -> tuple[list[bytes], dict[bytes, bytes]]:
         """Split one field section.
 
         :param section: all field lines, each with its CRLF, and the empty line's CRLF.
         :param error: what to raise, so that requests, replies and trailers fail each in their own way.
-        :return: the fields in order; and the values of those that the proxy acts on, by lower-case name. Values of
-            a repeated field are joined with a comma (RFC 9110 section 5.2).
+        :return: the field lines in order, in the form ``Name: value`` (see ``fields_of``); and the values of those that
+            the proxy acts on, by lower-case name. Values of a repeated field are joined with a comma (RFC 9110 section
+            5.2).
         :raises error: if a line is not valid (RFC 9112 section 5), or Host or Content-Length is repeated.
         """
-        fields: list[Field] = []
+        lines = section.split(b"\r\n")
+        if lines.pop() or not lines or lines.pop():
+            raise error("field section: no empty line at its end")
         special: list[Field] = []
-        self._fields, self._special = fields, special
-        try:
-            self._feed(_NO_BODY_STATUS_LINE + section)
-        except httptools.HttpParserError as reason:
-            self._renew()
-            raise error(f"field section: {reason}") from None
-        if len(fields) != section.count(b"\n") - 1:
-            self._renew()
-            raise error("field section: an empty line within, or a line that is not a field")
-        if b" \r\n" in section or b"\t\r\n" in section:
-            fields[:] = [(name, value.rstrip(OWS)) for name, value in fields]
-            special[:] = [(kind, value.rstrip(OWS)) for kind, value in special]
+        respelled: dict[bytes, bytes] | None = None
+        recall = self._recall
+        for line in filterfalse(self._is_plain, lines):
+            text, field = recall(line) or self._understand(line, error)
+            if text is not None:
+                respelled = respelled or {}
+                respelled[line] = text
+            if field is not None:
+                special.append(field)
+        if respelled is not None:
+            lines = [respelled.get(line, line) for line in lines]
         known = dict(special)
-        if not _STATEFUL.isdisjoint(known):
-            self._renew()
         if len(known) != len(special):
             known = join_repeated(special, error)
-        return fields, known
+        return lines, known
+
+    def _understand(self, line: bytes, error: type[ProxyError]) -> _Line:
+        """Split a line that is not remembered."""
+        parts = _LINE(line)
+        if parts is None:
+            raise error(f"field line {line[:_MOST_SHOWN_BYTES]!r}")
+        name, space, value = parts.groups()
+        text: bytes | None = None
+        if space != b" " or value[-1:] in OWS:
+            value = value.rstrip(OWS)
+            text = b"%b: %b" % (name, value)
+        kind = _recall_kind(name)
+        if kind is None:
+            kind = kind_of(name)
+        found = text, (kind, value) if kind else None
+        if len(line) <= _MOST_LINE_BYTES:
+            if text is None and not kind:
+                self._plain.learn(line, None)
+            else:
+                self._others.learn(line, found)
+        return found
+
+
+def fields_of(lines: Iterable[bytes]) -> list[Field]:
+    """Return the fields of lines as ``FieldTokenizer`` returns them."""
+    return [(name, value) for name, _, value in [line.partition(b": ") for line in lines]]
 
 
 def join_repeated(special: list[Field], error: type[ProxyError]) -> dict[bytes, bytes]:
@@ -149,17 +170,18 @@ def join_repeated(special: list[Field], error: type[ProxyError]) -> dict[bytes, 
 def parse_trailers(section: bytes, error: type[ProxyError]) -> list[Field]:
     """Split a trailer section (RFC 9112 section 7.1.2).
 
-    They are not given to llhttp, which takes a Content-Length for one, also where it can only be left out.
+    None of them means anything to the proxy, a Content-Length as little as a name that nobody knows.
 
     :param section: field lines, each with its CRLF.
     :raises error: if a line is not valid.
     """
     trailers = []
     for line in section.split(b"\r\n")[:-1]:
-        name, colon, value = line.partition(b":")
-        if not colon or not is_token(name) or not is_field_value(value):
-            raise error(f"trailer field {line[:30]!r}")
-        trailers.append((name, value.strip(OWS)))
+        parts = _LINE(line)
+        if parts is None:
+            raise error(f"trailer field {line[:_MOST_SHOWN_BYTES]!r}")
+        name, _, value = parts.groups()
+        trailers.append((name, value.rstrip(OWS)))
     return trailers
 
 

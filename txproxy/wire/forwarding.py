@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from txproxy.wire.fields import CLAIM_NAMES, IDENTITY_NAMES, UNDERSCORE, Field, is_disguised, write_fields
+from txproxy.wire.framing import KEEP_ALIVE
 from txproxy.wire.grammar import is_token, split_list
 from txproxy.wire.messages import ReplyHead, RequestHead
 from txproxy.wire.proxy_protocol import ProxyHeader
@@ -31,8 +32,11 @@ _HOP_BY_HOP = frozenset(
 _FORWARDED_FOR = b"x-forwarded-for"
 _NEVER_NOMINATED = frozenset((b"content-length", b"host", b"via", b"date", *CLAIM_NAMES))
 """Fields that Connection cannot name away: those that frame or address a message, and those that we set."""
-_REQUEST_ACTS = _HOP_BY_HOP | CLAIM_NAMES | {UNDERSCORE, b"max-forwards", b"expect"}
-_USUAL_CONNECTION = (b"Connection", b"connection")
+# A field that is named as an option of Connection goes no further: of these, Keep-Alive is among the first ones.
+_REQUEST_ACTS = _HOP_BY_HOP | CLAIM_NAMES | {UNDERSCORE, b"max-forwards", b"expect", b"close"}
+_USUAL_CONNECTION = b"Connection: keep-alive"
+_USUAL_OPTIONS = (KEEP_ALIVE, [b"close"])
+_CONNECTION_BYTES = len(b"connection:")
 _HARMLESS_ACTS = frozenset((b"connection",))
 _REPLY_ACTS = _HOP_BY_HOP | {b"x-request-id"}
 _FORBIDDEN_TRAILERS = (
@@ -155,20 +159,31 @@ def request_fields(
 
 def _plain_lines(request: RequestHead) -> bytes:
     """Return the field lines that need nothing but the end of a hop after them, or nothing if there is more to do."""
-    known, fields = request.known, request.fields
+    known, lines = request.known, request.field_lines
     if not request.minor or request.chunked or request.host != known.get(b"host"):
         return b""
-    if not known.keys().isdisjoint(_REQUEST_ACTS):
-        if known.keys() & _REQUEST_ACTS != _HARMLESS_ACTS or request.options != [b"keep-alive"]:
+    if lines is None:
+        lines = [b": ".join(field) for field in request.fields]
+    acts = _REQUEST_ACTS.intersection(known)
+    if acts:
+        # Connection: keep-alive alone, as browsers send it, or close.
+        if acts != _HARMLESS_ACTS or request.options not in _USUAL_OPTIONS or b"," in known[b"connection"]:
             return b""
-        # Connection: keep-alive alone, as browsers send it.
-        fields = [field for field in fields if field[0] not in _USUAL_CONNECTION]
-        if len(fields) == len(request.fields):
-            fields = [field for field in fields if field[0].lower() != b"connection"]
+        lines = _without_connection(lines)
     length = known.get(b"content-length", b"")
     if length[:1] == b"0" and length != b"0":
         return b""
-    return write_fields(fields) + b"\r\nX-Forwarded-Host: " + request.host
+    return b"\r\n".join((*lines, b"X-Forwarded-Host: " + request.host))
+
+
+def _without_connection(lines: list[bytes]) -> list[bytes]:
+    """Return field lines without Connection, of which there is one."""
+    kept = lines.copy()
+    try:
+        kept.remove(_USUAL_CONNECTION)  # As browsers have it.
+    except ValueError:
+        return [line for line in lines if line[:_CONNECTION_BYTES].lower() != b"connection:"]
+    return kept
 
 
 def kept_request_fields(request: RequestHead, host: bytes | None, hop: Hop, underscores: bool) -> list[Field]:

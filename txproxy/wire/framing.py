@@ -13,6 +13,9 @@ from txproxy.wire.messages import ReplyHead, RequestHead
 _MAX_DIGITS = 18
 """Lengths of more digits pass 2**63 and what any peer can count."""
 
+KEEP_ALIVE = [b"keep-alive"]
+"""What browsers and most backends say in Connection; nobody changes it."""
+
 _CODINGS = frozenset((b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress", b"identity", b"br", b"zstd"))
 
 
@@ -37,7 +40,7 @@ def set_request_framing(request: RequestHead) -> None:
         request.content_length = parse_content_length(length, BadRequest)
     connection = known.get(b"connection")
     if connection is not None:
-        request.options = options = split_list(connection)
+        request.options = options = KEEP_ALIVE if connection == b"keep-alive" else split_list(connection)
         request.keep_alive = b"close" not in options and (request.minor >= 1 or b"keep-alive" in options)
 
 
@@ -97,7 +100,7 @@ def set_reply_framing(reply: ReplyHead, method: bytes) -> None:
     size = None if length is None else parse_content_length(length, BadReply)
     connection = known.get(b"connection")
     if connection is not None:
-        reply.options = options = split_list(connection)
+        reply.options = options = KEEP_ALIVE if connection == b"keep-alive" else split_list(connection)
         reply.keep_alive = b"close" not in options and (reply.minor >= 1 or b"keep-alive" in options)
     if has_no_body(reply.status, method):
         reply.content_length = 0

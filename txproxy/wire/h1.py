@@ -37,14 +37,14 @@ def parse_request_head(head: bytes, tokenizer: FieldTokenizer, limits: HeadLimit
     :raises UnsupportedCoding: for a transfer coding besides chunked.
     :raises ExpectationFailed: for an expectation besides 100-continue.
     """
-    line_end = head.index(b"\r\n")
     if len(head) > limits.small_bytes:
         check_sizes(head, limits, UriTooLong, HeadersTooLarge)
-    method, target, minor = parse_request_line(head[:line_end], limits)
-    fields, known = tokenizer.tokenize(head[line_end + 2 :], BadRequest)
-    if len(fields) > limits.fields:
+    line, _, section = head.partition(b"\r\n")
+    method, target, minor = parse_request_line(line, limits)
+    lines, known = tokenizer.tokenize(section, BadRequest)
+    if len(lines) > limits.fields:
         raise HeadersTooLarge(f"more than {limits.fields} fields")
-    request = RequestHead(method, target, minor, fields, known)
+    request = RequestHead(method, target, minor, None, known, lines)
     set_target(request)
     set_authority(request)
     if not _DECISIVE.isdisjoint(known):
@@ -98,9 +98,9 @@ def parse_reply_head(head: bytes, tokenizer: FieldTokenizer, method: bytes) -> R
     if found is None:
         raise BadReply(f"not a status line: {head[: min(line_end, 60)]!r}")
     minor, status, reason = found.groups()
-    fields, known = tokenizer.tokenize(head[line_end + 2 :], BadReply)
-    if len(fields) > REPLY_LIMITS.fields:
+    lines, known = tokenizer.tokenize(head[line_end + 2 :], BadReply)
+    if len(lines) > REPLY_LIMITS.fields:
         raise BadReply(f"more than {REPLY_LIMITS.fields} fields")
-    reply = ReplyHead(int(status), reason or b"", 1 if minor != b"0" else 0, fields, known)
+    reply = ReplyHead(int(status), reason or b"", 1 if minor != b"0" else 0, None, known, lines)
     framing.set_reply_framing(reply, method)
     return reply

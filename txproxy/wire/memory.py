@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 _MOST_SEEN = 4096
@@ -19,7 +19,7 @@ class Memory(Generic[K, T]):
     :param seen: hashes of what has come once, where several memories share them; at most 4,096.
     """
 
-    __slots__ = ("_known", "_most", "_results", "_seen", "recall")
+    __slots__ = ("_known", "_most", "_results", "_seen", "knows", "recall")
 
     def __init__(self, most: int, known: Mapping[K, T] | None = None, seen: set[int] | None = None) -> None:
         self._most = most
@@ -29,9 +29,15 @@ class Memory(Generic[K, T]):
         self._seen: set[int] = set() if seen is None else seen
         self.recall = self._results.get
         """Return the result that a key has, or None: a method of dict, for it is called for whatever comes."""
+        self.knows = self._results.__contains__
+        """Return whether a key has a result."""
 
     def __len__(self) -> int:
         return len(self._results)
+
+    def __iter__(self) -> Iterator[K]:
+        """Yield the keys of all results."""
+        return iter(self._results)
 
     def learn(self, key: K, result: T) -> None:
         """Remember a result if its key has been seen before."""

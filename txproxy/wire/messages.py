@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from txproxy.wire.fields import Field
+from txproxy.wire.fields import Field, fields_of
 
 _COPIED = (
     "chunked",
@@ -22,8 +22,35 @@ _COPIED = (
 )
 
 
-class RequestHead:
-    """The head of a request, understood and found valid."""
+class _Fields:
+    """The fields of a message. Of most that were read as lines nobody ever asks for one, so they are split then."""
+
+    __slots__ = ("_fields", "field_lines")
+
+    _fields: list[Field] | None
+    field_lines: list[bytes] | None
+    """The lines of the fields, ``Name: value``, as long as they are those of the message; None if there are none."""
+
+    @property
+    def fields(self) -> list[Field]:
+        """Names and values, in order. The list of a request is not to be changed; see ``with_fields``."""
+        fields = self._fields
+        if fields is None:
+            fields = self._fields = fields_of(self.field_lines or ())
+        return fields
+
+    @fields.setter
+    def fields(self, fields: list[Field]) -> None:
+        self._fields, self.field_lines = fields, None
+
+
+class RequestHead(_Fields):
+    """The head of a request, understood and found valid.
+
+    :param fields: in order; None if they stand in ``field_lines``.
+    :param known: see the attribute.
+    :param field_lines: see the attribute.
+    """
 
     __slots__ = (
         "asked",
@@ -31,7 +58,6 @@ class RequestHead:
         "chunked",
         "content_length",
         "expects_continue",
-        "fields",
         "host",
         "hostname",
         "keep_alive",
@@ -51,8 +77,16 @@ class RequestHead:
     )
 
     def __init__(
-        self, method: bytes, target: bytes, minor: int, fields: list[Field], known: dict[bytes, bytes]
+        self,
+        method: bytes,
+        target: bytes,
+        minor: int,
+        fields: list[Field] | None,
+        known: dict[bytes, bytes],
+        field_lines: list[bytes] | None = None,
     ) -> None:
+        self._fields = fields
+        self.field_lines = field_lines
         self.method = method
         self.target = target
         """Origin-form or ``*``, as it goes upstream unless a route rewrites it: byte for byte, but for bytes above
@@ -61,7 +95,6 @@ class RequestHead:
         """Minor version of HTTP/1 that the client speaks; 1 for HTTP/2, which means what HTTP/1.1 does."""
         self.version = b"1.1" if minor else b"1.0"
         """Version of HTTP that the client speaks: ``1.0``, ``1.1`` (whatever it claims above it) or ``2.0``."""
-        self.fields = fields
         self.known = known
         """Values of the fields that the proxy acts on, by lower-case name."""
         self.host = b""
@@ -122,14 +155,18 @@ class RequestHead:
         return f"<RequestHead {self.method!r} {self.target!r} host={self.host!r}>"
 
 
-class ReplyHead:
-    """The head of a reply, understood and found valid."""
+class ReplyHead(_Fields):
+    """The head of a reply, understood and found valid.
+
+    :param fields: in order; None if they stand in ``field_lines``.
+    :param known: values of the fields that the proxy acts on, by lower-case name.
+    :param field_lines: see the attribute.
+    """
 
     __slots__ = (
         "block",
         "chunked",
         "content_length",
-        "fields",
         "keep_alive",
         "known",
         "lacks_length",
@@ -142,13 +179,22 @@ class ReplyHead:
         "version",
     )
 
-    def __init__(self, status: int, reason: bytes, minor: int, fields: list[Field], known: dict[bytes, bytes]) -> None:
+    def __init__(
+        self,
+        status: int,
+        reason: bytes,
+        minor: int,
+        fields: list[Field] | None,
+        known: dict[bytes, bytes],
+        field_lines: list[bytes] | None = None,
+    ) -> None:
+        self._fields = fields
+        self.field_lines = field_lines
         self.status = status
         self.reason = reason
         self.minor = minor
         self.version = b"1.1" if minor else b"1.0"
         """Version of HTTP that the backend speaks: ``1.0``, ``1.1`` or ``2.0``; the last has a minor version of 1."""
-        self.fields = fields
         self.known = known
         self.content_length: int | None = None
         """Length of the body that follows: 0 where there is none, None where only its end tells."""

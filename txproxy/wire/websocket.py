@@ -30,6 +30,11 @@ class Frames:
         """Whether a close frame may stand here."""
         return not (self._left or self._head or self.has_closed or self.is_lost)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether a close frame has come, all of it: an end of the connection is a clean one now."""
+        return self.has_closed and not (self._left or self._head)
+
     def feed(self, data: bytes) -> None:
         """Follow what passes."""
         size = len(data)

@@ -22,7 +22,8 @@ Addition = Callable[[RequestHead, bytes], bytes]
 Bypass = Callable[[RequestHead], bool]
 
 _DEFAULT_PORTS = {b"http": 80, b"https": 443}
-_END_OF_URL = b" "
+END_OF_URL = b" "
+"""Stands in no URL, and in each key after that which it begins with."""
 
 
 def url_of(request: RequestHead, scheme: bytes) -> bytes:
@@ -117,7 +118,7 @@ def _spelling_of(request: RequestHead, scheme: bytes, url: bytes) -> bytes:
 
 def url_in(key: bytes) -> bytes:
     """Return the URL of a key that ``primary_key`` made."""
-    return key.partition(_END_OF_URL)[0]
+    return key.partition(END_OF_URL)[0]
 
 
 def additions_of(names: Iterable[str]) -> tuple[Addition, ...]:

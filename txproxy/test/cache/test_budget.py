@@ -61,6 +61,16 @@ class TakingTests(BudgetCase):
         self.budget.give_back(50)
         self.assertEqual((self.budget.left_bytes, self.budget.left_read_bytes), (50, 100))
 
+    def test_grow(self) -> None:
+        """There may be more of it later, or less than is taken already."""
+        self.budget.take(60)
+        self.budget.grow(50, 20)
+        self.assertEqual((self.budget.left_bytes, self.budget.left_read_bytes), (90, 120))
+        self.budget.grow(-100, -130)
+        self.assertFalse(self.budget.take(1))
+        self.budget.give_back(60)
+        self.assertTrue(self.budget.take(50))
+
 
 class LoanTests(BudgetCase):
     """What clients read."""

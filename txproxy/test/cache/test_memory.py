@@ -167,6 +167,26 @@ class BoundTests(SynchronousTestCase):
             self.assertEqual(numbers.objects + numbers.evicted, 3000)
             self.assertEqual((numbers.objects, numbers.held_bytes), (len(store), store.held_bytes))
 
+    def test_resized(self) -> None:
+        """A smaller store shrinks by and by, never in one go, and does not grow meanwhile; a larger one has room."""
+        store = _store(2_000_000)
+        _filled(store, 600, body=bytes(1000))
+        before = store.held_bytes
+        store.resize(100_000, 500)
+        self.assertEqual((store.held_bytes, store.max_bytes), (before, 100_000))
+        self.assertTrue(store.put(entry_of(b"http://a/", body=bytes(400)), NOW))
+        self.assertLessEqual(store.statistics().evicted, 101)
+        self.assertLessEqual(store.held_bytes, before)
+        self.assertFalse(store.put(entry_of(b"http://b/", body=bytes(501)), NOW))
+        steps = 0
+        while store.limit(2_000_000):
+            steps += 1
+        self.assertGreater(steps, 3)
+        self.assertLessEqual(store.held_bytes, 100_000)
+        store.resize(2_000_000, 5000)
+        _filled(store, 600, body=bytes(1000))
+        self.assertGreater(store.held_bytes, 600_000)
+
     def test_whatIsTooLarge(self) -> None:
         """A body above the limit, or an entry that all of the store has no room for: the older one goes too."""
         for store, largest in ((_store(max_object_bytes=500), 500), (_store(max_bytes=30_000), 20_000)):

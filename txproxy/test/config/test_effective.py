@@ -31,6 +31,16 @@ class EffectiveTests(SynchronousTestCase):
         self.assertEqual(given.clusters["app"].pool.max_connections, 256)
         self.assertEqual(loaded(site(), proxy).clusters["app"].pool.max_connections, 256)
 
+    def test_checks(self) -> None:
+        """A tcp cluster's checks are connections unless another kind is given; without a section there are none."""
+        for given, expected in (("", "tcp"), ('type = "http"', "http"), ('type = "tls"', "tls")):
+            health = loaded(tcp_site(), f"[cluster.app.health]\nfall = 4\n{given}").clusters["app"].health
+            assert health is not None
+            self.assertEqual((health.type, health.fall), (expected, 4))
+        self.assertIsNone(loaded(tcp_site()).clusters["app"].health)
+        http = loaded(site(), "[cluster.app.health]\n").clusters["app"].health
+        self.assertEqual(http and http.type, "http")
+
     def test_protocols(self) -> None:
         """Sections of tcp listeners alone offer none, unless some are given."""
         for more, expected in (("", ()), ('alpn = ["h2"]', ("h2",))):
@@ -42,7 +52,7 @@ class EffectiveTests(SynchronousTestCase):
 
     def test_theDumpMeansTheSame(self) -> None:
         """What is shown can be loaded again, and nothing has changed."""
-        config = loaded(tcp_site('tls = "raw"'), SECTION.format("raw", ""))
+        config = loaded(tcp_site('tls = "raw"'), SECTION.format("raw", ""), "[cluster.app.health]")
         self.assertEqual(loaded(dump(config)), config)
 
     def test_models(self) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from txproxy.config.expand import ExpandError, escape, expand_text, is_secret
+from txproxy.config.expand import Expander, ExpandError, escape, expand_text, is_secret
 
 
 class ExpandTextTests(SynchronousTestCase):
@@ -57,3 +59,30 @@ class IsSecretTests(SynchronousTestCase):
             ((), False),
         ):
             self.assertEqual(is_secret(path), expected, path)
+
+
+class SecretTests(SynchronousTestCase):
+    """Secrets that are not there."""
+
+    def test_emptyTokens(self) -> None:
+        """A token that turns out to be empty is refused: without one whoever is on the machine may do everything."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "empty").write_text("\n")
+        (folder / "blank").write_text(" \r\n")
+        (folder / "good").write_text("abc\n")
+        for token, expected in (
+            ("file:good", "abc"),
+            ("file:empty", None),
+            ("file:blank", None),
+            ("${EMPTY}", None),
+            ("${EMPTY:-}", ""),
+            ("", ""),
+        ):
+            expander = Expander({"EMPTY": ""}, lambda _: folder)
+            expanded = expander.expand({"admin": {"token": token}})
+            if expected is None:
+                (finding,) = expander.findings
+                self.assertIn("empty", finding.message)
+            else:
+                self.assertEqual((expanded, expander.findings), ({"admin": {"token": expected}}, []))

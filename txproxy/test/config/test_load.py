@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txproxy.config.load import ConfigError, load_data, load_text
 from txproxy.config.model import (
+    AdminSettings,
     Backend,
     Breaker,
     Cluster,
@@ -21,7 +22,6 @@ from txproxy.config.model import (
     Listener,
     Passive,
     Pool,
-    ProxySettings,
     Retry,
     Route,
 )
@@ -313,16 +313,16 @@ class LoadDataTests(SynchronousTestCase):
     """Configurations that Python code gives."""
 
     def test_theModelIsCheckedLikeAFile(self) -> None:
-        """A model may name what does not exist or what is not served; its strings are final."""
+        """A model may name what does not exist or miss what is needed; its strings are final."""
         listener = Listener(name="web", address="127.0.0.1:0")
         route = Route(name="all", cluster="api", headers={"X": "${NO}"})
-        config = Config(proxy=ProxySettings(workers=2), listener=(listener,), route=(route,))
+        config = Config(admin=AdminSettings(listen="0.0.0.0:1"), listener=(listener,), route=(route,))
         error = self.assertRaises(ConfigError, load_data, config, "here", {})
         self.assertEqual(
             str(error).split("\n"),
             [
-                "here: proxy.workers: workers = 2 is not supported yet (allowed: 1)",
                 'here: route[0].cluster: there is no cluster "api" (there is none)',
+                "here: admin.token: a token is needed to listen on 0.0.0.0:1 (or listen on loopback)",
             ],
         )
         config = Config(
@@ -385,3 +385,35 @@ class LoadDataProperties(SynchronousTestCase):
             for problem in (*error.problems, *error.remarks):
                 self.assertTrue(str(problem).startswith("f: "), problem)
                 self.assertNotIn("\n", str(problem))
+
+
+class ValuesTests(SynchronousTestCase):
+    """Keys with the values that they have anyway, and with values that they cannot have."""
+
+    def test_theExample(self) -> None:
+        """The file with every key is served as it is."""
+        self.assertEqual(errors_of(EXAMPLE), [])
+
+    def test_theValueThatMeansOffIsAccepted(self) -> None:
+        """A key may be written with its default if that means "off"."""
+        text = MINIMAL + (
+            'protocol = "http1"\nsend_proxy_protocol = ""\n'
+            "tls = { enabled = false, server_name = '', ca = '' }\n[proxy]\nworkers = 1\nuser = ''\n[stage]\n[tls]\n"
+        )
+        self.assertEqual(errors_of(text), [])
+        inside = 'protocol = "http"\ntls = ""\nsni_clusters = {}\nredirect_https = false\n\n[[route]]\n'
+        inside += "upgrades = []\ncache = false\n"
+        self.assertEqual(errors_of(MINIMAL.replace("\n[[route]]\n", inside)), [])
+
+    def test_valuesThatAreNotValid(self) -> None:
+        """A word that is no balancing policy at all is an error of its own, with the nearest one."""
+        text = MINIMAL + 'balance = "round_robbin"\nprotocol = "h3"\n'
+        self.assertEqual(
+            errors_of(text),
+            [
+                'f:11: cluster.api.balance: "round_robbin" is not a balancing policy (allowed: round_robin, '
+                "weighted_round_robin, least_connections, ip_hash, random, p2c, ewma, ring_hash, MODULE:FUNCTION; "
+                "did you mean 'round_robin'?)",
+                'f:12: cluster.api.protocol: "h3" is none of the words (allowed: http1, h2)',
+            ],
+        )

@@ -142,6 +142,13 @@ ERRORS = (
         'cluster.c.health.host: only a check of type "http" uses it, this one is "tls"',
     ),
     (
+        "[[listener]]\nprotocol = 'tcp'\ncluster = 'a'\nsni_clusters = { 'x.y' = 'b' }\n"
+        "[cluster.a.health]\npath = '/health'\n[cluster.b.health]\ntype = 'http'\npath = '/h'\n"
+        "[cluster.c.health]\npath = '/h'\n",
+        'cluster.a.health.path: only a check of type "http" uses it: a tcp listener (listener[0]) leads here, where '
+        'the default is "tcp" (set type = "http", or leave path out)',
+    ),
+    (
         "[[listener]]\n[cluster.a.breaker]\nwindow_s = 5\nopen_s = 5\n[cluster.b.breaker]\nerror_rate = 0\nopen_s = 5\n"
         "[cluster.c.breaker]\nmax_pending = 5\n",
         "cluster.a.breaker.window_s: window_s needs error_rate, which is 0 (never) unless it is set\n"

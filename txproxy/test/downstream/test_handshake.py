@@ -14,7 +14,6 @@ from txproxy.policy.facts import TlsFacts
 from txproxy.test.talk import GET, OK, TalkCase, request
 from txproxy.test.upstream.observing import logged
 from txproxy.testing import Peer
-from txproxy.testing.transport import FakeTransport
 from txproxy.tls.identity import NotAccepted
 from txproxy.tls.server import ServerSettings
 
@@ -206,23 +205,29 @@ class StoppingTests(HandshakeCase):
     """The proxy stops meanwhile."""
 
     def test_drain(self) -> None:
-        """A client that has no connection yet is not waited for, and that is no failure."""
+        """A client whose handshake takes longer than a second is not waited for, and that is no failure."""
         client = self.connects()
         self.site.drain()
-        self.dialogue.settle()
+        self.dialogue.advance(0.5)
+        self.assertFalse(client.transport.was_aborted)
+        self.dialogue.advance(0.7)
         self.assertTrue(client.transport.was_aborted)
         self.assertEqual((self.counts.failures.total(), self.gate.connections), (0, 0))
 
     def test_late(self) -> None:
-        """A handshake that is complete after all when the proxy is stopping leads to nothing."""
-        transport = FakeTransport(self.connects().transport.getPeer(), None)
-        self.site.draining = True
-        protocol = self.site.buildProtocol(transport.getPeer())
-        transport.connect(protocol)
-        protocol.handshakeCompleted()
-        self.assertTrue(transport.was_aborted)
-        self.assertEqual(self.counts.handshakes, 0)
-        transport.turn()
+        """A handshake that is complete when the proxy is stopping leads to one request."""
+        client, silent = self.connects(), self.connects()
+        self.site.drain()
+        self.completes(client)
+        self.completes(silent)
+        client.says(GET)
+        self.dialogue.backend().says(OK)
+        self.assertStatus(client, 200)
+        self.assertTrue(client.sees_end)
+        self.assertFalse(silent.transport.disconnected)
+        self.dialogue.advance(1.2)
+        self.assertTrue(silent.transport.disconnected)
+        self.assertEqual((self.counts.handshakes, self.counts.failures.total()), (2, 0))
 
     def test_cut(self) -> None:
         """At the end of the time for a graceful stop it is cut; no exchange was under way."""

@@ -10,10 +10,11 @@ from txproxy.test.http2_talk import Http2Case
 from txproxy.test.talk import OK, head, reply, request
 from txproxy.test.upstream.http2_backend import Http2Backend
 from txproxy.testing import Dialogue, Peer
-from txproxy.testing.http2 import ClientStream
+from txproxy.testing.http2 import ClientStream, Http2Client
 from txproxy.wire.fields import Field
 from txproxy.wire.upgrade import accept_for
 
+_GOODBYE = b"\x88\x82mask\x6e\x89"
 _FIELDS = ((b"sec-websocket-version", b"13"), (b"sec-websocket-protocol", b"chat"))
 
 
@@ -27,8 +28,8 @@ def _extended(protocol: bytes = b"websocket", *more: Field) -> list[Field]:
 class TunnelCase(Http2Case):
     """A test case with streams that ask for tunnels."""
 
-    def asks(self, dialogue: Dialogue) -> tuple[ClientStream, Peer]:
-        stream = self.h2(dialogue).sends_head(_extended(), ended=False)
+    def asks(self, dialogue: Dialogue, client: Http2Client | None = None) -> tuple[ClientStream, Peer]:
+        stream = (client or self.h2(dialogue)).sends_head(_extended(), ended=False)
         return stream, dialogue.backend()
 
     def switch(self, backend: Peer, accept: bytes = b"") -> bytes:
@@ -44,8 +45,8 @@ class TunnelCase(Http2Case):
             status=b"HTTP/1.1 101 Switching Protocols",
         )  # fmt: skip
 
-    def tunnel(self, dialogue: Dialogue) -> tuple[ClientStream, Peer]:
-        stream, backend = self.asks(dialogue)
+    def tunnel(self, dialogue: Dialogue, client: Http2Client | None = None) -> tuple[ClientStream, Peer]:
+        stream, backend = self.asks(dialogue, client)
         backend.says(self.switch(backend))
         stream.gets_head()
         return stream, backend
@@ -161,6 +162,59 @@ class WebSocketTests(TunnelCase):
                 self.assertTrue(stream.has_ended)
             self.assertEqual(self.ends(dialogue)[-1], (499, "client-left") if reset else (200, "ok"))
 
+    def test_goodbyeWithTheEnd(self) -> None:
+        """Browsers end the stream with their close frame: the backend's still gets there, and no end goes before it."""
+        for early in (False, True):
+            dialogue = self.proxy()
+            stream, backend = self.asks(dialogue)
+            switch = self.switch(backend)
+            if early:
+                stream.says(_GOODBYE, ended=True)
+                backend.says(switch)
+            else:
+                backend.says(switch)
+                stream.says(_GOODBYE, ended=True)
+            stream.gets_head()
+            self.assertEqual((backend.gets(), backend.sees_end, stream.has_ended), (_GOODBYE, False, False))
+            backend.says(b"\x81\x02hi")
+            backend.says(b"\x88\x02\x03\xe8")
+            backend.finishes()
+            self.assertEqual((stream.gets(), stream.has_ended), (b"\x81\x02hi\x88\x02\x03\xe8", True))
+            self.assertEqual(self.ends(dialogue), [(200, "ok")])
+
+    def test_goodbyeWithoutAnAnswer(self) -> None:
+        """A backend has a while for it; one that says no word more does not keep the tunnel."""
+        dialogue = self.proxy()
+        stream, backend = self.tunnel(dialogue)
+        stream.says(_GOODBYE, ended=True)
+        dialogue.advance(9)
+        self.assertTrue(backend.is_open)
+        dialogue.advance(3)
+        self.assertFalse(backend.is_open)
+        self.assertEqual(self.ends(dialogue), [(200, "idle-timeout")])
+
+    def test_framesThatAreNotFollowed(self) -> None:
+        """Where nobody knows whether it was said, the backend sees the end, and may still answer."""
+        dialogue = self.proxy()
+        stream, backend = self.tunnel(dialogue)
+        stream.says(b"\x81\x80mask" * 300)
+        stream.says(_GOODBYE, ended=True)
+        self.assertTrue(backend.gets().endswith(_GOODBYE))
+        self.assertTrue(backend.sees_end)
+        backend.says(b"\x88\x00")
+        backend.finishes()
+        self.assertEqual((stream.gets(), stream.has_ended), (b"\x88\x00", True))
+
+    def test_resetAfterGoodbye(self) -> None:
+        """Nothing is missing any more, so the client sees an end."""
+        for goodbye, has_ended, end in ((b"\x88\x02\x03\xe8", True, "ok"), (b"\x88\x02\x03", False, "reply-cut")):
+            dialogue = self.proxy()
+            stream, backend = self.tunnel(dialogue)
+            backend.says(goodbye)
+            backend.resets()
+            self.assertEqual((stream.gets(), stream.has_ended), (goodbye, has_ended))
+            self.assertEqual(self.ends(dialogue), [(200, end)])
+
     def test_flowControl(self) -> None:
         """Who reads slowly has the other side wait; nothing is lost."""
         dialogue = self.proxy()
@@ -173,6 +227,7 @@ class WebSocketTests(TunnelCase):
         backend.reads()
         self.assertEqual(backend.gets(), sent)
         stream.says(b"", ended=True)
+        backend.finishes()
 
     def test_limits(self) -> None:
         """Neither a limit of bodies nor their pace counts; the idle limit does."""
@@ -273,6 +328,28 @@ class ConnectTests(TunnelCase):
         backend.finishes()
         self.assertTrue(stream.has_ended)
 
+    def test_http2HalfClosed(self) -> None:
+        """The client's end is one of its side alone (RFC 9113 section 8.5): what the backend says later gets there."""
+        dialogue = self.proxy(route="connect = true")
+        stream = self.h2(dialogue).sends_head(
+            [(b":method", b"CONNECT"), (b":authority", b"a.example:443")], ended=False
+        )
+        backend = dialogue.backend()
+        backend.gets_head()
+        backend.says(head(status=b"HTTP/1.1 200 OK"))
+        stream.gets_head()
+        backend.stops_reading(0)
+        stream.says(b"\x88\x00 " * 5000, ended=True)
+        self.assertFalse(backend.sees_end)
+        backend.reads()
+        self.assertEqual((backend.gets(), backend.sees_end), (b"\x88\x00 " * 5000, True))
+        dialogue.advance(60)
+        backend.says(b"later")
+        self.assertEqual((stream.gets(), stream.has_ended), (b"later", False))
+        backend.finishes()
+        self.assertTrue(stream.has_ended)
+        self.assertEqual(self.ends(dialogue), [(200, "ok")])
+
     def test_content(self) -> None:
         """It has none: a backend could take that for the beginning of the tunnel."""
         for field, content in (
@@ -286,12 +363,33 @@ class ConnectTests(TunnelCase):
             self.assertEqual(dialogue.attempts, [])
 
     def test_toHttp2(self) -> None:
-        """Backends of HTTP/2 are sent none."""
+        """Backends of HTTP/2 are sent none, be it for a WebSocket; no request goes there in its place."""
         dialogue = self.proxy(route="connect = true", cluster='protocol = "h2"')
         client = dialogue.client()
         client.says(request(b"CONNECT a.example:443 HTTP/1.1"))
         backend = Http2Backend(dialogue.backend())
         self.assertIn(b"405", client.gets_head().line)
+        self.assertReply(self.h2(dialogue).sends_head(_extended(), ended=False), 405)
+        backend.reads()
+        self.assertEqual(backend.streams, {})
+        self.assertEqual(self.ends(dialogue), [(405, "method-refused")] * 2)
+        backend.peer.finishes()
+
+    def test_upgradeToHttp2(self) -> None:
+        """By HTTP/1.1 a server may pass over what is asked for: an ordinary request, without Upgrade."""
+        dialogue = self.proxy(cluster='protocol = "h2"')
+        client = dialogue.client()
+        client.says(
+            request(b"GET /chat HTTP/1.1", b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Key: eA==")
+        )
+        backend = Http2Backend(dialogue.backend())
+        stream = backend.stream()
+        self.assertEqual(
+            (stream.get(b":method"), stream.get(b":protocol"), stream.get(b"upgrade"), stream.has_ended),
+            (b"GET", None, None, True),
+        )
+        backend.reply(1, b"page")
+        self.assertIn(b"200", client.gets_head().line)
         backend.peer.finishes()
 
     def test_refused(self) -> None:

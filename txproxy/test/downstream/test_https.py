@@ -67,6 +67,7 @@ class TakeOverTests(TalkCase):
         """An idle one is closed when the proxy stops."""
         dialogue = self.proxy()
         client = dialogue.client(tls=TLS)
+        dialogue.advance(1)
         dialogue.assembled.sites["web"].drain()
         dialogue.settle()
         self.assertTrue(client.sees_end)

@@ -291,7 +291,7 @@ class CountedTests(ProxiedCase):
         self.assertEqual(dialogue.assembled.gate.connections, 1)
 
     def test_drained(self) -> None:
-        """A proxy that stops waits for no header, and says nothing of it."""
+        """A proxy that stops waits for no header that is not on its way, and says nothing of it."""
         for end in ("drain", "cut"):
             dialogue = self.behind()
             site = dialogue.assembled.sites["web"]
@@ -302,12 +302,26 @@ class CountedTests(ProxiedCase):
             with logged() as lines:
                 if end == "drain":
                     site.drain()
+                    dialogue.advance(0.5)
+                    self.assertTrue(waiting.is_open and idle.is_open)
+                    dialogue.advance(0.7)
                 else:
                     self.assertEqual(site.cut(ShuttingDown()), 0)
                 dialogue.settle()
             self.assertFalse(waiting.is_open or idle.is_open)
             self.assertEqual((emptied, lines), ([True], []))
             self.assertEqual(self.failures(dialogue), {})
+
+    def test_onItsWay(self) -> None:
+        """A header that comes while the proxy is stopping leads to the request behind it."""
+        dialogue = self.behind()
+        client = dialogue.client(_PROXY)
+        client.says(LINE[:9])
+        dialogue.assembled.sites["web"].drain()
+        client.says(LINE[9:] + GET)
+        dialogue.backend().says(OK)
+        self.assertStatus(client, 200)
+        self.assertFalse(client.is_open)
 
     def test_without(self) -> None:
         """A listener without the key has nothing before its factory, and a header is no request there."""
@@ -330,7 +344,7 @@ class HttpsTests(ProxiedCase):
         settings = replace(plain.settings, name="secure", scheme=b"https")
         site: Any = SecureSite(settings, plain.router, plain.tools, tls)  # type: ignore[arg-type]
         dialogue.assembled.sites["secure"] = site
-        dialogue.assembled.factories["secure"] = ProxiedFactory(site, plain.tools.trusted)
+        dialogue.assembled.factories["secure"] = ProxiedFactory(site)
         client = dialogue.client(_PROXY, listener="secure")
         dialogue.advance(8)
         client.says(LINE)

@@ -15,7 +15,7 @@ from .tls_front import needed
 from .tls_identities import Issuer
 
 # Without these it asks hosts of its maker for news, and wants a sandbox that containers do not have.
-_FLAGS = (
+FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
 )  # fmt: skip
@@ -33,7 +33,7 @@ class Site(NamedTuple):
         """Return the page that the browser has in the end and what it complained of; every name leads to the proxy."""
         rules = f"MAP *:80 127.0.0.1:{self.proxy.ports['web']}, MAP *:443 127.0.0.1:{self.proxy.ports['https']}"
         done = subprocess.run(  # the command line is the test's own
-            [needed("chromium"), *_FLAGS, f"--user-data-dir={self.home / 'profile'}",
+            [needed("chromium"), *FLAGS, f"--user-data-dir={self.home / 'profile'}",
              f"--host-resolver-rules={rules}", "--virtual-time-budget=60000", "--dump-dom", url],
             env={**os.environ, "HOME": str(self.home), "XDG_DATA_HOME": str(self.home / ".local/share")},
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=4 * DEADLINE_S, check=False,

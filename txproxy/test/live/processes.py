@@ -15,13 +15,16 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from .backend import unused_port
 from .client import DEADLINE_S, wait_for
 
 PROJECT = Path(__file__).resolve().parents[3]
 _LISTENING = re.compile(r"listening on (\w+)://(\S+) \(([^)]*)\)")
+_RELOADED = re.compile(r"reloaded /\S+(?: in \d+ ms)?: .*\n|the configuration before it stays\n")
+WORKERS = os.environ.get("TXPROXY_LIVE_WORKERS", "")
+"""With so many workers each proxy serves that has no number of its own: to run tests by hand that are not about it."""
 _BUGS = ("Traceback", "Unhandled", "DirtyReactor", "was never awaited")
 
 
@@ -97,10 +100,9 @@ class ProxyProcess(Process):
     ) -> None:
         directory = Path(tempfile.mkdtemp(prefix="txproxy-live-"))
         self.access_path = directory / "access.log"
-        if "[log]" not in config:
-            config += f'\n[log]\nlevel = "{level}"\naccess = "{self.access_path}"\nformat = "json"\n'
+        self._log = f'\n[log]\nlevel = "{level}"\naccess = "{self.access_path}"\nformat = "json"\n'
         self.config_path = directory / "proxy.toml"
-        self.config_path.write_text(config)
+        self.write_config(config)
         for name, text in (files or {}).items():
             (directory / name).write_text(text)
         arguments = [sys.executable, "-m", module, *command, "-c", str(self.config_path)]
@@ -120,7 +122,7 @@ class ProxyProcess(Process):
             port = place.rpartition(":")[2].rstrip("/")
             self.ports[name] = int(port) if port.isdecimal() else 0
 
-    def __enter__(self) -> ProxyProcess:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -159,6 +161,28 @@ class ProxyProcess(Process):
         finally:
             self.kill()
             shutil.rmtree(self.directory, ignore_errors=True)
+
+    def write_config(self, config: str) -> None:
+        """Write its file, which nobody reads before a reload."""
+        if WORKERS and "workers =" not in config:
+            keys = f"[proxy]\nworkers = {WORKERS}\n"
+            config = config.replace("[proxy]\n", keys, 1) if "[proxy]\n" in config else f"{config}\n{keys}"
+        self.config_path.write_text(config if "[log]" in config else config + self._log)
+
+    def reload(self, config: str) -> str:
+        """Have it read another configuration.
+
+        :return: what it has logged of that, to the line that says what became of it.
+        """
+        self.write_config(config)
+        before = len(self.error_text)
+        self.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: _RELOADED.search(self.error_text[before:]), "the end of a reload")
+        text = self.error_text[before:]
+        for _, place, name in _LISTENING.findall(text):
+            port = place.rpartition(":")[2].rstrip("/")
+            self.ports[name] = int(port) if port.isdecimal() else 0
+        return text
 
     def access_lines(self, count: int = 0, timeout_s: float = DEADLINE_S) -> list[dict[str, Any]]:
         """Return the lines of the JSON access log, once there are at least ``count`` of them."""

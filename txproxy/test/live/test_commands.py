@@ -138,14 +138,6 @@ def test_includes_variables_and_dump(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert re.search(r"conf\.d/20-one\.toml:3: cluster\.one\.balanse: ", done.stdout), done.stdout
 
 
-def test_a_key_that_nothing_serves_yet_is_refused(tmp_path: Path) -> None:
-    """G1: never ignored."""
-    (tmp_path / "p.toml").write_text(config_for("127.0.0.1:1", more='[admin]\naddress = "127.0.0.1:0"\n'))
-    done = run_command([*TXPROXY, "check", "p.toml"], tmp_path)
-    assert done.returncode == 1
-    assert re.search(r"p\.toml:\d+: admin.*: .*not supported yet", done.stdout), done.stdout
-
-
 def test_schema_help_and_version() -> None:
     """The schema is JSON, the help names what there is."""
     schema = json.loads(run_command([*TXPROXY, "schema"]).stdout)

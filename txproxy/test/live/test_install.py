@@ -80,6 +80,9 @@ def test_wheel_holds_no_part_of_twisted(wheel: Path) -> None:
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"twisted", "txproxy"}
     assert "txproxy/py.typed" in names
     assert "txproxy/test/config/example.toml" in names
+    parts = [name for name in names if name.startswith("txproxy/admin/") and not name.endswith(".py")]
+    assert len([name for name in parts if name.endswith(".js")]) == 7
+    assert {"txproxy/admin/page.html", "txproxy/admin/page.css"} < set(parts)
 
 
 def test_programs_are_there(programs: Path) -> None:

@@ -8,6 +8,7 @@ import select
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,8 +16,20 @@ from .helpers import MIB, settled
 from .judge import JudgedRequest
 from .peers import DEADLINE_S, Backend, BackendConnection, Client, ProxyProcess, config_for, http_reply, wait_for
 
-KERNEL_BYTES = 32 * MIB
-"""More than the socket buffers of two connections can hold on any system with usual limits."""
+
+def kernel_bytes() -> int:
+    """Return more than the kernel can hold between two ends of which one has a small receive buffer.
+
+    That is what both senders have queued, what the proxy has not read, and a pipe. A kernel lets these buffers grow
+    up to its limits, if it likes: some have 32 MiB for what a connection receives.
+    """
+    limits = {
+        name: int(Path(f"/proc/sys/net/ipv4/tcp_{name}").read_text("ascii").split()[2]) for name in ("rmem", "wmem")
+    }
+    return (limits["rmem"] + 2 * limits["wmem"]) // MIB * MIB + 4 * MIB
+
+
+KERNEL_BYTES = kernel_bytes()
 
 
 def chunk(data: bytes) -> bytes:

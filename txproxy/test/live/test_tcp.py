@@ -88,6 +88,17 @@ def test_a_killed_server() -> None:
         assert [asked(proxy.port) for _ in range(10)] == [b"b\nquestion"] * 10
 
 
+def test_checks_are_connections() -> None:
+    """Unless a type is given, a server is well that takes connections, whatever it speaks."""
+    with (
+        StreamServer() as server,
+        ProxyProcess(tcp_config(server.address, cluster="panic = false\nhealth = { interval_s = 0.2 }")) as proxy,
+    ):
+        wait_for(lambda: server.connections > 3, "some checks")
+        assert asked(proxy.port) == b"question"
+        assert "-> down" not in proxy.error_text
+
+
 def test_half_close_both_ways() -> None:
     """A client that has said all gets an answer that begins later; so does a server (L1)."""
     answers: list[bytes] = []
@@ -394,6 +405,8 @@ def test_postgresql(tmp_path: Path) -> None:
             # A whole table, as one long reply.
             rows = run("psql", *front, "-At", "-c", "select * from pgbench_accounts order by aid", "postgres")
             assert rows.count("\n") == 200_000
+            direct = "-h", "127.0.0.1", "-p", str(port), "-U", "tester"
+            assert rows == run("psql", *direct, "-At", "-c", "select * from pgbench_accounts order by aid", "postgres")
             lines = proxy.access_lines(11)
             assert {line["end"] for line in lines} == {"ok"}
             assert lines[-1]["bytes_out"] > len(rows)

@@ -11,13 +11,20 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.internet.epollreactor import EPollReactor
-from twisted.internet.error import CannotListenError, ConnectionAborted, ConnectionRefusedError, TimeoutError
+from twisted.internet.error import (
+    CannotListenError,
+    ConnectionAborted,
+    ConnectionDone,
+    ConnectionRefusedError,
+    TimeoutError,
+)
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import DefaultOpenSSLContextFactory
@@ -84,6 +91,82 @@ def test_lose_connection_flushes(loop: Loop) -> None:
 
     with connect(loop.listen(Giver)) as peer:
         assert read_all(peer) == body + b"a" * 50000 + b"b" * 50000
+
+
+@pytest.mark.parametrize("how", ["alone", "late", "large", "pulled"])
+def test_lose_connection_from_within_a_call(loop: Loop, how: str) -> None:
+    """Whatever is done after loseConnection while data are being dispatched, all of it arrives, then the end.
+
+    The next connections have the same descriptors, and are none the worse for it.
+    """
+
+    class Puller:
+        left = 3
+
+        def resumeProducing(self) -> None:
+            server.transport.write(b"pulled")  # type: ignore[union-attr]
+            self.left -= 1
+            if not self.left:
+                server.transport.unregisterProducer()  # type: ignore[union-attr]
+
+        pauseProducing = stopProducing = lambda self: None
+
+    class Closing(Noting):
+        def dataReceived(self, data: bytes) -> None:
+            super().dataReceived(data)
+            transport: Any = self.transport
+            transport.write(b"said")
+            transport.loseConnection()
+            assert transport.connected, "it is not closed within the call"
+            if how == "late":
+                transport.write(b"late")
+            elif how == "large":
+                transport.write(b"l" * (8 << 20))
+            elif how == "pulled":
+                transport.registerProducer(Puller(), False)
+
+    server = Closing()
+    port = loop.listen(lambda: server)
+    expected = {"alone": b"", "late": b"late", "large": b"l" * (8 << 20), "pulled": b"pulled" * 3}[how]
+    for _ in range(5):
+        server = Closing()
+        with connect(port) as peer:
+            peer.sendall(b"question")
+            assert read_all(peer) == b"said" + expected
+        assert server.wait("data") == b"question"
+        assert isinstance(server.wait("lost"), ConnectionDone)
+
+
+def test_copies_of_a_descriptor_do_not_matter(loop: Loop) -> None:
+    """A connection is closed while somebody, a forked process say, still holds its socket: nobody spins for that."""
+    server = Noting()
+    with connect(loop.listen(lambda: server)) as peer:
+        transport = server.wait("made").transport
+        copy = os.dup(transport.fileno())
+        try:
+
+            def close() -> None:
+                transport.write(b"bye")
+                transport.loseConnection()
+
+            server.dataReceived = lambda data: close()  # type: ignore[method-assign]
+            peer.sendall(b"leave")
+            server.wait("lost")
+            peer.sendall(b"what nobody reads")
+            polls = 0
+            poll = loop.reactor.doPoll
+
+            def counted(timeout: Any) -> None:
+                nonlocal polls
+                polls += 1
+                poll(timeout)
+
+            loop.call(setattr, loop.reactor, "doIteration", counted)
+            time.sleep(0.5)
+            assert polls < 100
+            assert peer.recv(3) == b"bye"
+        finally:
+            os.close(copy)
 
 
 @implementer(IHalfCloseableProtocol)
@@ -277,6 +360,31 @@ def test_adopted_listening_socket(direct: Loop, tmp_path: Path, family: int) -> 
         direct.call(port.stopListening)
         with socket.socket(family) as second:
             second.connect(owner.getsockname())
+
+
+def test_adopted_unix_socket(direct: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file may be another user's, whose permissions stay, or be gone; it is removed at the end if that is ours to do."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError("not the owner")
+
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as owner:
+        owner.bind(str(path))
+        path.chmod(0o640)
+        owner.listen()
+        owner.setblocking(False)
+        monkeypatch.setattr(os, "chmod", refuse)
+        factory = Factory.forProtocol(SlowEcho)
+        direct.call(direct.call(direct.net.adoptStreamPort, owner.fileno(), socket.AF_UNIX, factory).stopListening)
+        assert path.stat().st_mode & 0o777 == 0o640
+        port = direct.call(direct.net.adoptStreamPort, owner.fileno(), socket.AF_UNIX, factory)
+        direct.call(port.own_file)
+        direct.call(port.stopListening)
+        assert not path.exists()
+        port = direct.call(direct.net.adoptStreamPort, owner.fileno(), socket.AF_UNIX, factory)
+        direct.call(port.own_file)
+        direct.call(port.stopListening)
 
 
 def test_start_tls(loop: Loop, tmp_path: Path) -> None:

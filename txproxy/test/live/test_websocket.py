@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 from websockets.sync.client import ClientConnection, connect
-from websockets.sync.server import ServerConnection, serve
 
 from .client import Client, wait_for
 from .helpers import at_once
 from .processes import ProxyProcess, config_for
+from .websocket_server import echo_server
 
 FRAMES = int(os.environ.get("TXPROXY_WEBSOCKET_FRAMES", "5000"))
 EACH_WAY_MIB = int(os.environ.get("TXPROXY_TUNNEL_MIB", "64"))
@@ -34,30 +34,14 @@ _ASK = (
 _SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 
 
-def _echo(connection: ServerConnection) -> None:
-    for message in connection:
-        connection.send(message)
-
-
-@contextmanager
-def _server() -> Iterator[int]:
-    """A server that echoes messages; yields its port."""
-    with serve(_echo, "127.0.0.1", 0, subprotocols=["chat.v2", "chat.v1"], max_size=None) as server:  # type: ignore[list-item]
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server.socket.getsockname()[1]
-        server.shutdown()
-        thread.join()
-
-
 @contextmanager
 def _proxied() -> Iterator[ProxyProcess]:
-    with _server() as port, ProxyProcess(config_for(f"127.0.0.1:{port}")) as proxy:
+    with echo_server() as port, ProxyProcess(config_for(f"127.0.0.1:{port}")) as proxy:
         yield proxy
 
 
 def _client(proxy: ProxyProcess) -> ClientConnection:
-    return connect(f"ws://127.0.0.1:{proxy.port}/chat", subprotocols=["chat.v1"], max_size=None)  # type: ignore[list-item]
+    return connect(f"ws://127.0.0.1:{proxy.port}/chat", subprotocols=["chat.v1"], max_size=None, open_timeout=60)  # type: ignore[list-item]
 
 
 def _message(source: random.Random) -> bytes | str:
@@ -109,7 +93,7 @@ def _judged(port: int, directory: Path) -> dict[str, tuple[str, str]]:
 @pytest.mark.skipif(not Path(sys.executable).with_name("kosoku").exists(), reason="kosoku is not installed")
 def test_autobahn(tmp_path: Path) -> None:
     """All 247 cases have the same result through the proxy as without it, whatever the server makes of them."""
-    with _server() as port, ProxyProcess(config_for(f"127.0.0.1:{port}")) as proxy:
+    with echo_server() as port, ProxyProcess(config_for(f"127.0.0.1:{port}")) as proxy:
         direct, proxied = _judged(port, tmp_path / "direct"), _judged(proxy.port, tmp_path / "proxied")
     assert len(direct) == 247
     assert proxied == direct
@@ -195,7 +179,7 @@ def test_bytes_both_ways_at_once(mib: int = EACH_WAY_MIB) -> None:
 
 def test_slow_reader_holds_up_nobody_else() -> None:
     """One tunnel is full in one direction; another goes on."""
-    with _server() as port, _RawServer() as server:
+    with echo_server() as port, _RawServer() as server:
         raw = '[[route]]\nname = "raw"\npath = "/raw"\ncluster = "raw"\n'
         raw += f'[cluster.raw]\nbackends = [{{ address = "{server.address}" }}]\n'
         with ProxyProcess(config_for(f"127.0.0.1:{port}", more=raw)) as proxy, Client(proxy.port) as slow:

@@ -112,6 +112,36 @@ class PipePoolTests(SynchronousTestCase):
         self.assertIsNone(self.pool.lend())
         self.assertEqual((_descriptors(), self.pool.in_use), (self.opened, 0))
 
+    def test_large(self) -> None:
+        """The first pipes are large, a bounded number of them, and those that are closed make room for others."""
+        self.patch(pipes, "MOST_LARGE", 2)
+        lent = [_lent(self.pool) for _ in range(3)]
+        self.assertEqual([pipe.room for pipe in lent], [pipes.LARGE_BYTES, pipes.LARGE_BYTES, pipes.SMALL_BYTES])
+        self.peer.send(b"rest")
+        lent[0].fill(self.descriptor, 4)
+        for pipe in lent:
+            self.pool.give_back(pipe)
+        again = [_lent(self.pool) for _ in range(3)]
+        self.assertEqual(sorted(pipe.room for pipe in again), [pipes.SMALL_BYTES, pipes.LARGE_BYTES, pipes.LARGE_BYTES])
+        self.pool.close()
+        for pipe in again:
+            self.pool.give_back(pipe)
+
+    def test_noLargeOnes(self) -> None:
+        """A user who may have no large pipe gets a small one."""
+        set_room = fcntl.fcntl
+
+        def refuse(descriptor: int, command: int, room: int) -> int:
+            if room > pipes.SMALL_BYTES:
+                raise PermissionError(errno.EPERM, "too many pages")
+            return set_room(descriptor, command, room)
+
+        self.patch(fcntl, "fcntl", refuse)
+        pipe = _lent(self.pool)
+        self.assertEqual(pipe.room, pipes.SMALL_BYTES)
+        self.pool.give_back(pipe)
+        self.pool.close()
+
     def test_closed(self) -> None:
         """A closed pool lends nothing, and closes what comes back."""
         pipe = _lent(self.pool)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from txproxy.errors import ClientLeft
 from txproxy.exchange import Exchange
+from txproxy.observe import access_log
 from txproxy.observe.access_log import AccessLog, CombinedFormatter, JsonFormatter
 from txproxy.observe.counters import Counters
 from txproxy.test.talk import GET, OK, POST_5, TalkCase, head, post, reply, request
@@ -120,6 +122,23 @@ class CombinedTests(SynchronousTestCase):
         for version, expected in ((b"1.0", "HTTP/1.0"), (b"1.7", "HTTP/1.1")):
             self.assertIn(f' {expected}" 200', CombinedFormatter()(exchange(request(b"GET / HTTP/" + version)), 0))
         self.assertIn('"GET /x HTTP/2.0" 200 12345 "-" "curl"', CombinedFormatter()(by_http2(), 0))
+
+    def test_momentIsWrittenOnceASecond(self) -> None:
+        """However many clients take turns, their lines have one stamp, which is made once."""
+        made: list[str] = []
+
+        def counted(form: str, moment: time.struct_time) -> str:
+            made.append(form)
+            return time.strftime(form, moment)
+
+        self.patch(access_log, "strftime", counted)
+        formatter, one = CombinedFormatter(), exchange()
+        for number in range(6):
+            one.client_address = f"192.0.2.{number % 3}"
+            line = formatter(one, 1_700_000_000.5 + number // 3)
+            stamp = f"14/Nov/2023:22:13:2{number // 3} +0000"
+            self.assertTrue(line.startswith(f"{one.client_address} - - [{stamp}] "), line)
+        self.assertEqual(len(made), 2)
 
 
 class JsonTests(SynchronousTestCase):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
+import select
 import sys
 import threading
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -64,6 +67,37 @@ class ThreadedWriterTests(SynchronousTestCase):
         writer.write("x")
         writer.write("y")
         writer.close()
+
+    def test_severalProcesses(self) -> None:
+        """Lines that several processes write to one pipe do not get into each other: they are written in pieces of
+        whole lines that the system keeps together; a line that is longer than that stays as it is."""
+        reading, writing = os.pipe()
+        lines = [f"{number} {'x' * (number % 700)}\n" for number in range(40)] + ["y" * 10_000 + "\n", "end\n"]
+        with open(writing, "w", encoding="utf-8") as stream, open(reading, "rb", buffering=0) as pipe:
+            writer = ThreadedWriter(stream)
+            written: list[bytes] = []
+
+            def write(descriptor: int, data: Any) -> int:
+                written.append(bytes(data))
+                return original(descriptor, data)
+
+            original = os.write
+            self.patch(os, "write", write)
+            writer.write("".join(lines))
+            writer.close()
+            self.assertEqual(pipe.read(65536).decode(), "".join(lines))
+        self.assertTrue(all(piece.endswith(b"\n") for piece in written))
+        self.assertEqual([len(piece) for piece in written if len(piece) > select.PIPE_BUF], [10_001])
+
+    def test_forked(self) -> None:
+        """In a process that was forked, in which no thread runs, another writer goes on with the same stream."""
+        stream = io.StringIO()
+        before = ThreadedWriter(stream)
+        before.close()
+        after = before.forked()
+        after.write("x")
+        after.close()
+        self.assertEqual(stream.getvalue(), "x")
 
 
 class OpenerTests(SynchronousTestCase):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from txproxy.cache.store import Purge
 from txproxy.cache.sweep import Sweep
@@ -294,6 +295,28 @@ class PurgeTests(ChangeCase):
         self.assertEqual(cache.clear(), 1)
         self.assertStored(dialogue)
         self.assertEqual(cache.statistics().store.purged, 6)
+
+    def test_otherProcesses(self) -> None:
+        """What requests purge is purged elsewhere too: PURGE waits for the number, what a change makes invalid does not."""
+        dialogue = self.cached(PURGERS)
+        cache = self.cache_of(dialogue)
+        told: list[tuple[bytes, Any]] = []
+        cache.sweep_elsewhere = lambda url, done: told.append((url, done))
+        self.store(dialogue, b"/a")
+        client = dialogue.client("10.1.2.3")
+        client.says(request(b"PURGE /a HTTP/1.1"))
+        ((url, done),) = told
+        self.assertEqual((url, client.gets()), (URL + b"a", b""))
+        self.assertStored(dialogue)
+        done(3)
+        dialogue.settle()
+        self.assertIn(b"4 purged", client.gets())
+        told.clear()
+        cache.sweep_url(URL + b"a")
+        self.assertEqual(told, [(URL + b"a", None)])
+        told.clear()
+        cache.sweep_here(URL + b"a")
+        self.assertEqual(told, [])
 
     def purges(self, dialogue: Dialogue, address: str, path: bytes = b"/a") -> tuple[bytes, bytes]:
         client = dialogue.client(address)

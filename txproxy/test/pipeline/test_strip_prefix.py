@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from txproxy.config.route_model import Route as Settings
 from txproxy.exchange import Exchange
 from txproxy.pipeline.chain import Chain
 from txproxy.pipeline.forward import Forward
 from txproxy.pipeline.route import Route, RouteRules
 from txproxy.test.wire.reading import request_with
+
+SETTINGS = Settings(name="r", cluster="c")
 
 # Prefix, target of the client, target upstream.
 _CASES = (
@@ -37,7 +40,7 @@ class StripPrefixTests(SynchronousTestCase):
     """A prefix is taken away once; all else goes on byte for byte (HF10)."""
 
     def target(self, prefix: bytes, line: bytes) -> bytes:
-        route = Route("r", RouteRules(strip_prefix=prefix), {}, None, lambda route: Chain((), Forward))
+        route = Route(SETTINGS, RouteRules(strip_prefix=prefix), {}, None, lambda route: Chain((), Forward))
         return route.target_for(Exchange(b"id", request_with(line=line), None, 0.0))
 
     def test_everythingAfterThePrefixIsKept(self) -> None:

@@ -179,6 +179,18 @@ class TunnelTests(UpgradeCase):
         self.assertFalse(client.is_open)
         self.assertEnd(dialogue, "reply-cut", 101)
 
+    def test_resetAfterGoodbye(self) -> None:
+        """After the backend's close frame nothing is missing: TLS that is not ended properly is not the client's affair."""
+        for goodbye, end in ((b"\x88\x02\x03\xe8", "ok"), (b"\x81\x01a\x88\x00", "ok"), (b"\x88\x02\x03", "reply-cut")):
+            dialogue = self.proxy()
+            client, backend = self.tunnel(dialogue)
+            client.says(b"\x88\x82mask\x6e\x89")
+            backend.says(goodbye)
+            backend.resets()
+            self.assertEqual((client.gets(), client.sees_reset), (goodbye, end != "ok"))
+            self.assertEnd(dialogue, end, 101)
+            client.finishes()
+
     def test_slowSides(self) -> None:
         """Who reads slowly holds up the other side, and nobody else; nothing is lost."""
         dialogue = self.proxy()

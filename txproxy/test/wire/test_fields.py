@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+from time import process_time
 
+import httptools
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -16,6 +19,7 @@ from txproxy.wire.fields import (
     Field,
     FieldTokenizer,
     FieldView,
+    fields_of,
     is_disguised,
     kind_of,
     parse_trailers,
@@ -34,6 +38,42 @@ _BAD_SECTIONS = (
     b"A: b\n",
 )  # fmt: skip
 
+_LINES = (
+    b"Host: a", b"host: a", b"HOST:a", b"Host: b", b"Content-Length: 5", b"Content-Length:5", b"Connection: close",
+    b"Connection: keep-alive", b"connection: a", b"Via: 1.1 x", b"Via:1.1 y", b"Accept: */*", b"Accept:*/*",
+    b"Accept: */* ", b"A_b: c", b"A_b:c", b"X-Forwarded-For: 1", b"Empty:", b"Empty: ", b"Cookie: a=b; c=d",
+)  # fmt: skip
+"""Lines in several spellings, some of which may not stand there twice."""
+_PIECES = (
+    b"A",
+    b"b-C",
+    b":",
+    b": ",
+    b" ",
+    b"\t",
+    b"x",
+    b"\xff",
+    b"\x7f",
+    b"\x00",
+    b"\n",
+    b"\r",
+    b"(",
+    b'"',
+    b"~",
+    b"\x0b",
+)
+
+
+class Seen:
+    """What llhttp has seen."""
+
+    def __init__(self) -> None:
+        self.fields: list[Field] = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a field."""
+        self.fields.append((name, value))
+
 
 class FieldTokenizerTests(SynchronousTestCase):
     """A section is split as RFC 9112 section 5 has it, or refused."""
@@ -42,7 +82,8 @@ class FieldTokenizerTests(SynchronousTestCase):
         self.tokenizer = FieldTokenizer()
 
     def split(self, section: bytes) -> tuple[list[Field], dict[bytes, bytes]]:
-        return self.tokenizer.tokenize(section + b"\r\n", BadRequest)
+        lines, known = self.tokenizer.tokenize(section + b"\r\n", BadRequest)
+        return fields_of(lines), known
 
     def test_namesAndValuesAreKept(self) -> None:
         """Case, order, repetition and bytes are kept; whitespace around a value is not part of it (HF12)."""
@@ -116,6 +157,66 @@ class FieldTokenizerTests(SynchronousTestCase):
         self.assertEqual(self.split(section), (expected, {}))
         if expected:
             self.assertEqual(self.split(write_fields(expected) + b"\r\n")[0], expected)
+
+    @QUICK
+    @given(st.lists(st.lists(st.sampled_from(_LINES), max_size=6), max_size=12))
+    def test_rememberedLinesMeanWhatTheyMeantBefore(self, sections: list[list[bytes]]) -> None:
+        """However often lines have come, and beside whatever others, a section is split as if it were the first."""
+
+        def answer(tokenizer: FieldTokenizer, lines: list[bytes]) -> object:
+            try:
+                return tokenizer.tokenize(b"".join(line + b"\r\n" for line in lines) + b"\r\n", BadRequest)
+            except BadRequest as error:
+                return str(error)
+
+        for lines in sections * 3:
+            self.assertEqual(answer(self.tokenizer, lines), answer(FieldTokenizer(), lines), lines)
+
+    def test_hostileLinesCostNoMoreThanTheirLength(self) -> None:
+        """However a line is made up, 16 times its length takes not nearly 256 times as long."""
+
+        def cost_s(line: bytes) -> float:
+            times = []
+            for _ in range(5):
+                begun = process_time()
+                for _ in range(20):
+                    with contextlib.suppress(BadRequest):
+                        self.tokenizer.tokenize(line + b"\r\n\r\n", BadRequest)
+                times.append(process_time() - begun)
+            return min(times)
+
+        for begin, many, end in (
+            (b"A:", b" ", b"\x00"), (b"A:", b"\t ", b"\x7f"), (b"A:", b" ", b"\r"), (b"A: b", b" ", b"\x00"),
+            (b"", b"a", b"\x00"), (b"", b"a", b" :"), (b"A:", b"b ", b"\x00"), (b"A:", b" ", b""), (b"A:", b":", b"\n"),
+        ):  # fmt: skip
+            short, long = (cost_s(begin + many * count + end) for count in (2000, 32_000))
+            self.assertLess(long, 100 * max(short, 1e-5), (begin, many, end))
+
+    def test_linesFillNoMemory(self) -> None:
+        """What is remembered is bounded in number and in length, whatever a client invents."""
+        tokenizer = FieldTokenizer()
+        lines = [form % number for number in range(3000) for form in (b"X: %d", b"Host: %d", b"Y:%d")]
+        for line in (*lines, b"X: " + b"a" * 600, b"Host: " + b"a" * 600):
+            for _ in range(3):
+                tokenizer.tokenize(line + b"\r\n\r\n", BadRequest)
+        for memory in (tokenizer._plain, tokenizer._others):
+            self.assertTrue(0 < len(memory) <= 2048, len(memory))
+            self.assertFalse([key for key in memory if len(key) > 512])
+
+    @QUICK
+    @given(st.lists(st.sampled_from(_LINES) | st.lists(st.sampled_from(_PIECES), max_size=5).map(b"".join), max_size=5))
+    def test_whatIsAcceptedOthersReadTheSame(self, lines: list[bytes]) -> None:
+        """Whatever is accepted llhttp accepts too, and sees the same fields: no line has two readings."""
+        section = b"".join(line + b"\r\n" for line in lines) + b"\r\n"
+        try:
+            found = fields_of(self.tokenizer.tokenize(section, BadRequest)[0])
+        except BadRequest:
+            return
+        seen = Seen()
+        # One at a time: what it makes of several of them together is not what is asked.
+        for line in lines:
+            httptools.HttpResponseParser(seen).feed_data(b"HTTP/1.1 204 N\r\n" + line + b"\r\n\r\n")
+        self.assertEqual(found, [(name, value.rstrip(b" \t")) for name, value in seen.fields])
 
     @QUICK
     @given(noise)

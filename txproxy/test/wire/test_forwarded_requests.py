@@ -80,6 +80,14 @@ class HopByHopTests(ForwardingCase):
             self.assertEqual(self.sent(b"A: b", b"Connection: " + value, b"C: d"), [HOST, b"A: b", b"C: d", *OURS])
         self.assertEqual(self.sent(b"Connection: keep-alive", b"Connection: keep-alive"), [HOST, *OURS])
 
+    def test_closeIsAnOptionAndMayBeAField(self) -> None:
+        """Connection: close is dropped; a field of that name only if Connection names it, as any other."""
+        for value in (b"close", b"Close", b"close, "):
+            self.assertEqual(self.sent(b"A: b", b"Connection: " + value, b"C: d"), [HOST, b"A: b", b"C: d", *OURS])
+            self.assertEqual(self.sent(b"Connection: " + value, b"Close: x", b"A: b"), [HOST, b"A: b", *OURS])
+        self.assertEqual(self.sent(b"Connection: keep-alive", b"Keep-Alive: x", b"A: b"), [HOST, b"A: b", *OURS])
+        self.assertEqual(self.sent(b"Close: x", b"A: b"), [HOST, b"Close: x", b"A: b", *OURS])
+
     def test_severalConnectionFieldsAreOneList(self) -> None:
         """Every name in every Connection field counts."""
         lines = [b"Connection: a", b"A: 1", b"B: 2", b"C: 3", b"connection: B ,\t,c"]

@@ -77,6 +77,13 @@ class Monitor:
         for watched in list(self._watched.values()):
             self._give_up(watched)
 
+    def change_probe(self, probe: Probe) -> None:
+        """Check in another way from the next check on.
+
+        :param probe: see ``probes.make_probe``.
+        """
+        self._probe = probe
+
     def watch(self, target: ProbeTarget, health: Facts, on_result: OnResult) -> None:
         """Check a backend too, for the first time within a tick.
 

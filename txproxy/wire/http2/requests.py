@@ -196,9 +196,9 @@ def write_request(
     :param host: value of :authority, or None for the client's.
     :param rules: the route's own changes, applied after all of ours.
     :param scheme: by which the backend is spoken to.
-    :raises MethodRefused: for CONNECT: tunnels are for backends of HTTP/1.1.
+    :raises MethodRefused: for CONNECT, extended or not: tunnels are for backends of HTTP/1.1.
     """
-    if request.method == b"CONNECT":
+    if request.is_for_tunnel:
         raise MethodRefused("CONNECT to a backend by HTTP/2")
     # Most targets are seen once: they are not worth coding.
     line = encode_field(b":method", request.method) + encode_field(b":scheme", scheme) + encode_unique(b":path", target)
