@@ -7,7 +7,7 @@ from abc import abstractmethod
 
 from bench import bulk, tls_client
 from bench.fleet import children_cpu_s
-from bench.proxies import WITHOUT_TLS, RunningProxy
+from bench.proxies import WITHOUT_FLOW_CONTROL, WITHOUT_TCP, WITHOUT_TLS, RunningProxy
 from bench.scenario import Bench, Column, Sample, Scenario
 
 MIB = 1 << 20
@@ -24,7 +24,7 @@ class BodyScenario(Scenario):
         Column("mib_s", "MiB/s", 0),
         Column("proxy_busy", "proxy core %", 0),
     )
-    skips = {"twisted.web.proxy": "it has no flow control and collects such a body in memory"}
+    skips = WITHOUT_FLOW_CONTROL
 
     @abstractmethod
     def transfer(self, bench: Bench, port: int, count: int) -> int:
@@ -73,6 +73,24 @@ class Upload(BodyScenario):
         """Send *count* bytes; return how many the backend counted."""
         del bench
         return bulk.upload(port, count)
+
+
+class TcpDownload(Download):
+    """From the backend to the client, unread."""
+
+    name = "tcpdownload"
+    summary = "as download through listeners that pass bytes through unread"
+    parts = ("tcp", "bulk")
+    skips = WITHOUT_TCP
+
+
+class TcpUpload(Upload):
+    """From the client to the backend, unread."""
+
+    name = "tcpupload"
+    summary = "as upload through such listeners"
+    parts = ("tcp", "bulk")
+    skips = WITHOUT_TCP
 
 
 class TlsDownload(BodyScenario):

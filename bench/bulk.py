@@ -8,31 +8,39 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import re
 import socket
 import struct
 import sys
 import threading
+from collections.abc import Iterable
 
 CHUNK = 1 << 20
 _MAX_HEAD = 65536
 # Linux's number; the socket module of Python 3.11 does not name it.
 IP_BIND_ADDRESS_NO_PORT = 24
 
+Option = tuple[int, int, int]
+"""Level, name and value, as of setsockopt()."""
+
 
 class BulkError(Exception):
     """A transfer broke off, or its reply was not the one expected."""
 
 
-def connect(port: int, timeout_s: float, source: str = "") -> socket.socket:
+def connect(port: int, timeout_s: float, source: str = "", options: Iterable[Option] = ()) -> socket.socket:
     """Open a blocking connection to a loopback port.
 
     The timeout is the kernel's: Python's own would make the socket non-blocking, and with that MSG_WAITALL and
     sendfile() return early.
 
     :param source: the address to come from; any if empty.
+    :param options: set before it connects.
     """
     sock = socket.socket()
+    for option in options:
+        sock.setsockopt(*option)
     limit = struct.pack("@ll", int(timeout_s), 0)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
@@ -48,10 +56,15 @@ def connect(port: int, timeout_s: float, source: str = "") -> socket.socket:
     return sock
 
 
+def content() -> bytes:
+    """Return the CHUNK bytes that bodies consist of, over and over; within them nothing comes twice."""
+    return random.Random(1).randbytes(CHUNK)
+
+
 def memory_file() -> int:
-    """Return the descriptor of a file of CHUNK bytes that exists in memory only."""
+    """Return the descriptor of a file of :func:`content` that exists in memory only."""
     descriptor = os.memfd_create("bench")
-    os.write(descriptor, bytes(range(256)) * (CHUNK // 256))
+    os.write(descriptor, content())
     return descriptor
 
 
@@ -157,7 +170,7 @@ def answer(sock: socket.socket, source: int) -> None:
 def serve(port: int) -> None:
     """Accept backend connections for ever, a thread for each."""
     source = memory_file()
-    with socket.create_server(("127.0.0.1", port), backlog=1024) as server:
+    with socket.create_server(("127.0.0.1", port), backlog=4096) as server:
         while True:
             sock, _ = server.accept()
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

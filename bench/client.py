@@ -48,13 +48,19 @@ def fetch(port: int, target: str = "/", timeout_s: float = 10.0) -> int:
 
 
 def field_of(port: int, target: str, name: bytes) -> bytes:
-    """Return the value of a field of the reply to one request, or an empty string.
-
-    :param name: as it is spelled.
-    """
+    """Return the value of a field of the reply to one request, or an empty string."""
     with connect(port, 10.0) as sock:
         sock.sendall(request_bytes(target))
-        return read_head(sock).partition(b"\r\n" + name + b": ")[2].partition(b"\r\n")[0]
+        return field_in(read_head(sock), name)
+
+
+def field_in(head: bytes, name: bytes) -> bytes:
+    """Return the value of a field of *head*, or an empty string; HAProxy spells names in small letters."""
+    for line in head.split(b"\r\n")[1:]:
+        key, _, value = line.partition(b":")
+        if key.lower() == name.lower():
+            return value.strip()
+    return b""
 
 
 def send_requests(port: int, first: int, count: int, connections: int = 16, target: str = "/item/{0}?n={0}") -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 
 from bench.fleet import free_port, wait_for_port
-from bench.proxies import OURS, PROXIES, RunningProxy, fill
+from bench.proxies import OURS, PROXIES, RunningProxy
 from bench.scenario import Bench, Column, Sample, Scenario
+from bench.templates import fill
 from txproxy.test.live.drill import Drilled, Plan, drill
 from txproxy.test.live.farm import Farm
 
@@ -28,7 +29,6 @@ class Drill(Scenario):
     name = "drill"
     summary = "three backends under 500 requests/s: one killed, one frozen for 5 s, all brought back; GET, then POST"
     main = "p99"
-    quick = False
     max_rounds = 1
     skips = {proxy.name: "the drill is a test of txproxy's own promises" for proxy in PROXIES if proxy.name != OURS}
     columns = (

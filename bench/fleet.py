@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import select
 import signal
 import socket
 import subprocess
@@ -19,6 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 STOP_TIMEOUT_S = 5.0
 DIRECTORY = "TXPROXY_BENCH_DIRECTORY"
 """Variable of the children's environment that names the directory of the run."""
+CLIENT_TLS = "OPENSSL_CONF"
+"""Variable by which OpenSSL finds the settings of the clients, ``bench/load.cnf``; the proxies have their own."""
 
 
 class StartError(Exception):
@@ -94,6 +97,8 @@ class Fleet:
         environment = dict(os.environ)
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")]))
         environment[DIRECTORY] = str(self.directory)
+        if core is not None:
+            environment.pop(CLIENT_TLS, None)
         with output.open("a") as sink:
             # The affinity is inherited, so no thread of the child ever runs elsewhere.
             if core is not None:
@@ -174,6 +179,23 @@ class Fleet:
                 with contextlib.suppress(OSError):
                     stream.close()
         self._children.remove(child)
+
+
+def told(child: Child, word: str, timeout_s: float) -> str:
+    """Wait for the next line of a *child* that was started with pipes.
+
+    :param word: what the line must begin with.
+    :return: what follows the word.
+    :raises StartError: another line came, or none within *timeout_s*.
+    """
+    assert child.process.stdout is not None
+    ready, _, _ = select.select([child.process.stdout], [], [], timeout_s)
+    line = child.process.stdout.readline() if ready else ""
+    found, _, rest = line.partition(" ")
+    if found != word:
+        tail = "".join(f"\n    | {text}" for text in child.last_lines())
+        raise StartError(f"{child.name} failed: no {word!r} but {line!r}{tail}")
+    return rest
 
 
 def children_cpu_s() -> float:

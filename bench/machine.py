@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import re
@@ -14,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from OpenSSL import SSL
+
+from bench import installed
 
 WANTED_DESCRIPTORS = 65_536
 # Twice what is held; more would only enlarge the tables that some proxies reserve at their start.
@@ -72,20 +73,17 @@ def describe(machine: Machine) -> dict[str, str]:
     """Name the hardware, the system and the software that a result belongs to."""
     facts = {
         "cpu": _cpu_model(),
-        "cores": f"proxy {machine.proxy_core}, load {','.join(map(str, machine.load_cores))}",
+        "cores": f"{os.cpu_count()}; proxy {machine.proxy_core}, load {','.join(map(str, machine.load_cores))}",
+        "memory": f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / (1 << 30):.1f} GiB",
         "kernel": platform.release(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "open files": str(machine.descriptors),
     }
-    for package in ("twisted", "txproxy"):
-        try:
-            facts[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            facts[package] = "not installed as a package"
-    for tool in ("nginx", "haproxy", "wrk"):
-        facts[tool] = _tool_version(tool)
-    facts["varnish"] = _tool_version("varnishd", "-V")
-    facts["h2load"] = _tool_version("h2load", "--version")
+    # twisted.web.proxy is a part of Twisted.
+    for package in ("txproxy", "twisted", "proxy.py"):
+        facts[package] = installed.version_with(package)
+    for name in installed.VERSIONS:
+        facts[name] = installed.version_of(name)
     facts["openssl"] = ", ".join(f"{name} {version}" for name, version in _openssl_versions().items())
     return facts
 
@@ -110,13 +108,3 @@ def _openssl_versions() -> dict[str, str]:
             found[tool] = (re.findall(r"OpenSSL \d[\w.]*", shown.stdout + shown.stderr) or ["unknown"])[-1]
     found["load"] = ssl.OPENSSL_VERSION
     return {name: version.removeprefix("OpenSSL ").split()[0] for name, version in found.items()}
-
-
-def _tool_version(tool: str, option: str = "-v") -> str:
-    path = shutil.which(tool)
-    if path is None:
-        return "not installed"
-    # wrk ends with 1 after it and nginx writes to standard error.
-    shown = subprocess.run([path, option], capture_output=True, text=True, timeout=10, check=False)
-    text = (shown.stdout or shown.stderr).strip()
-    return text.splitlines()[0].partition(" Copyright")[0] if text else "unknown"

@@ -1,8 +1,9 @@
-"""Replies timed at a fixed rate: ``python -m bench.paced PORT CONNECTIONS RATE SECONDS``.
+"""Replies timed at a fixed rate: ``python -m bench.paced CONNECTIONS RATE SECONDS PORT...``.
 
 Requests leave when the schedule says so, whether or not earlier ones have been answered, each on the connection
 that has rested longest. So a stall of the proxy shows in every reply it delayed instead of slowing the questions.
-Prints one JSON object with the times in microseconds.
+With several ports each is asked RATE times a second, in turn: what disturbs the machine disturbs all of them.
+Prints a list with one JSON object for each port, with the times in microseconds.
 """
 
 from __future__ import annotations
@@ -13,66 +14,87 @@ import socket
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 
 from bench.bulk import content_length
 from bench.client import request_bytes
 
 DRAIN_S = 5.0
+# So fast every connection is asked once before any is timed: the first request of a connection is not in question.
+FIRST_RATE = 1000.0
+
+
+class Way:
+    """What came of the requests to one port."""
+
+    __slots__ = ("errors", "late_ns", "rested", "times_ns")
+
+    def __init__(self) -> None:
+        self.rested: deque[int] = deque()
+        self.times_ns: list[int] = []
+        self.late_ns: list[int] = []
+        self.errors = 0
+
+    def figures(self) -> dict[str, float]:
+        """Return counts, and percentiles in microseconds."""
+        return {
+            "requests": len(self.times_ns),
+            "errors": self.errors,
+            "p50_us": quantile(self.times_ns, 0.5),
+            "p99_us": quantile(self.times_ns, 0.99),
+            "late_p99_us": quantile(self.late_ns, 0.99),
+        }
 
 
 class PacedClient:
     """An open-loop client on many keep-alive connections.
 
-    :param port: the loopback port to ask.
-    :param connections: how many connections to open.
-    :param rate: requests per second over all of them.
+    :param ports: the loopback ports to ask, in turn.
+    :param connections: how many connections to open to each.
     """
 
-    def __init__(self, port: int, connections: int, rate: float) -> None:
-        self._rate = rate
+    def __init__(self, ports: Sequence[int], connections: int) -> None:
         # Opened first, so that its number is low enough for select(): that one waits in microseconds, epoll in
         # whole milliseconds.
         self._epoll = select.epoll()
-        self._sockets: dict[int, socket.socket] = {}
-        self._rested: deque[int] = deque()
+        self._sockets: dict[int, tuple[socket.socket, Way]] = {}
         self._sent: dict[int, int] = {}
         self._buffers: dict[int, bytes] = {}
-        self.times_ns: list[int] = []
-        self.late_ns: list[int] = []
-        self.errors = 0
-        for _ in range(connections):
-            sock = socket.create_connection(("127.0.0.1", port), 30.0)
-            sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._sockets[sock.fileno()] = sock
-            self._rested.append(sock.fileno())
-            self._epoll.register(sock.fileno(), select.EPOLLIN)
+        self.ways = [Way() for _ in ports]
+        for port, way in zip(ports, self.ways, strict=True):
+            for _ in range(connections):
+                sock = socket.create_connection(("127.0.0.1", port), 30.0)
+                sock.setblocking(False)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._sockets[sock.fileno()] = sock, way
+                way.rested.append(sock.fileno())
+                self._epoll.register(sock.fileno(), select.EPOLLIN)
 
-    def run(self, seconds: float) -> None:
-        """Ask for *seconds*, then wait for the replies still out."""
-        step = 1e9 / self._rate
+    def run(self, count: int, rate: float) -> None:
+        """Ask *count* times on each way, at *rate* per second on each, then wait for the replies still out."""
+        step = 1e9 / rate / len(self.ways)
         begin = time.monotonic_ns()
-        total = int(seconds * self._rate)
-        for index in range(total):
+        for index in range(count * len(self.ways)):
             due = begin + int(index * step)
             while (now := time.monotonic_ns()) < due:
                 self._receive((due - now) / 1e9)
-            self._send(due, index)
+            self._send(self.ways[index % len(self.ways)], due, index)
         deadline = time.monotonic() + DRAIN_S
         while self._sent and time.monotonic() < deadline:
             self._receive(0.1)
-        self.errors += len(self._sent)
+        for number in self._sent:
+            self._sockets[number][1].errors += 1
 
-    def _send(self, due: int, index: int) -> None:
-        if not self._rested:
-            self.errors += 1
+    def _send(self, way: Way, due: int, index: int) -> None:
+        if not way.rested:
+            way.errors += 1
             return
-        number = self._rested.popleft()
+        number = way.rested.popleft()
         now = time.monotonic_ns()
-        self.late_ns.append(now - due)
+        way.late_ns.append(now - due)
         self._sent[number] = now
         try:
-            self._sockets[number].send(request_bytes(f"/item/{index}"))
+            self._sockets[number][0].send(request_bytes(f"/item/{index}"))
         except OSError:
             self._drop(number)
 
@@ -80,8 +102,9 @@ class PacedClient:
         if not select.select([self._epoll], [], [], timeout_s)[0]:
             return
         for number, _ in self._epoll.poll(0):
+            sock, way = self._sockets[number]
             try:
-                data = self._sockets[number].recv(65536)
+                data = sock.recv(65536)
             except OSError:
                 data = b""
             if not data:
@@ -94,22 +117,23 @@ class PacedClient:
                 self._buffers[number] = data
                 continue
             if b" 200 " not in data[:16]:
-                self.errors += 1
+                way.errors += 1
             sent = self._sent.pop(number, None)
             if sent is None:
-                self.errors += 1
+                way.errors += 1
                 continue
-            self.times_ns.append(now - sent)
-            self._rested.append(number)
+            way.times_ns.append(now - sent)
+            way.rested.append(number)
 
     def _drop(self, number: int) -> None:
-        self.errors += 1
+        sock, way = self._sockets.pop(number)
+        way.errors += 1
         self._sent.pop(number, None)
         self._buffers.pop(number, None)
         self._epoll.unregister(number)
-        self._sockets.pop(number).close()
-        if number in self._rested:
-            self._rested.remove(number)
+        sock.close()
+        if number in way.rested:
+            way.rested.remove(number)
 
 
 def quantile(values: list[int], share: float) -> float:
@@ -120,25 +144,14 @@ def quantile(values: list[int], share: float) -> float:
 
 def main() -> None:
     """Measure as the command line says."""
-    port, connections, rate, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])
-    client = PacedClient(port, connections, rate)
-    # One round over all connections first: the first request of a connection is not what is asked about.
-    client.run(connections / rate)
-    client.times_ns.clear()
-    client.late_ns.clear()
-    client.run(seconds)
-    print(
-        json.dumps(
-            {
-                "requests": len(client.times_ns),
-                "errors": client.errors,
-                "p50_us": quantile(client.times_ns, 0.5),
-                "p95_us": quantile(client.times_ns, 0.95),
-                "p99_us": quantile(client.times_ns, 0.99),
-                "late_p99_us": quantile(client.late_ns, 0.99),
-            }
-        )
-    )
+    connections, rate, seconds = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
+    client = PacedClient([int(word) for word in sys.argv[4:]], connections)
+    client.run(connections, FIRST_RATE)
+    for way in client.ways:
+        way.times_ns.clear()
+        way.late_ns.clear()
+    client.run(int(seconds * rate), rate)
+    print(json.dumps([way.figures() for way in client.ways]))
 
 
 if __name__ == "__main__":

@@ -76,7 +76,6 @@ class Picks(Scenario):
     name = "picks"
     summary = "CPU of choosing among 10, 100 and 1,000 busy backends, by policy and without a proxy"
     main = "worst_10"
-    quick = False
     max_rounds = 1
     skips = {proxy.name: "it is txproxy's own policies that are measured" for proxy in PROXIES if proxy.name != OURS}
     columns = tuple(Column(f"worst_{count}", f"slowest of {count:,} µs", 2) for count in SIZES)

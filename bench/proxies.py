@@ -2,50 +2,30 @@
 
 from __future__ import annotations
 
-import importlib.util
-import re
 import shutil
 import sys
-from collections.abc import Collection, Iterable, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import certificate, client, tls_client
-from bench.bulk import BulkError
+from bench import certificate, client, installed, tls_client
+from bench.bulk import BulkError, content
 from bench.fleet import Child, Fleet, StartError, free_port, wait_for_port
 from bench.machine import OTHER_DESCRIPTORS, Machine
+from bench.templates import PEERS, Kind, fill, filled, for_tcp
 
-PEERS = Path(__file__).resolve().parent / "peers"
 OURS = "txproxy"
-# Mozilla's "Server Side TLS" 5.7, intermediate: up to TLS 1.2, and TLS 1.3.
-CIPHERS = ":".join((
-    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384",
-    "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305",
-    "DHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-GCM-SHA384:DHE-RSA-CHACHA20-POLY1305",
-))  # fmt: skip
-CIPHERSUITES = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
-OPTIONAL_PARTS = ("cache", "readcached", "counted")
+REPLY_TIMEOUT_S = 5.0
 WITHOUT_TCP = {
-    "nginx": "Debian's nginx-light has no streams",
     "twisted.web.proxy": "it speaks nothing but HTTP",
+    "proxy.py": "its reverse proxy speaks nothing but HTTP",
+    "caddy": "it passes bytes through with a plugin only, which its wheel does not have",
 }
-WITHOUT_TLS = {"twisted.web.proxy": "it is compared without TLS only"}
-
-
-def fill(template: str, target: Path, values: Mapping[str, object], without: Iterable[str] = ()) -> Path:
-    """Write ``bench/peers/TEMPLATE`` to *target* with each ``@NAME@`` replaced.
-
-    Dollar signs and braces are syntax of their own in nginx and HAProxy files, hence the at signs.
-
-    :param without: words; for each the lines from one that begins with ``# [WORD]`` to ``# [end]`` are left out.
-    """
-    text = (PEERS / template).read_text()
-    for word in without:
-        text = re.sub(rf"^ *# \[{word}\].*?# \[end\]\n", "", text, flags=re.MULTILINE | re.DOTALL)
-    for name, value in values.items():
-        text = text.replace(f"@{name}@", str(value))
-    target.write_text(text)
-    return target
+WITHOUT_TLS = {name: "it is compared without TLS only" for name in ("twisted.web.proxy", "proxy.py")}
+WITHOUT_FLOW_CONTROL = {
+    name: "it has no flow control and collects such bodies in memory" for name in ("twisted.web.proxy", "proxy.py")
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,26 +34,52 @@ class Proxy:
 
     :ivar name: what the tables and ``--peers`` call it.
     :ivar template: its configuration in ``bench/peers``, empty for one without.
-    :ivar command: the words to start it; ``@CONFIG@``, ``@PORT@``, ``@BACKEND@``, ``@DIR@`` are filled in.
-    :ivar program: what must be on the path, empty if nothing.
-    :ivar module: what must be importable, empty if nothing.
+    :ivar command: the words to start it; ``@CONFIG@``, ``@PORT@``, ``@BACKEND@``, ``@DIR@``, ``@PROGRAM@`` and
+        ``@PYTHON@`` are filled in.
+    :ivar program: what must be installed, empty if nothing.
+    :ivar distribution: what an interpreter must have, which is ``@PYTHON@`` then; empty if nothing.
+    :ivar second: a template that the first one's result refers to as ``@SECOND@``, empty for most.
     :ivar caches_only: it is measured in scenarios of the cache alone.
+    :ivar without_tcp: says why the one that is installed cannot pass bytes through; an empty string if it can.
+    :ivar hint: how to install the program, where that is not obvious.
     """
 
     name: str
     template: str
     command: tuple[str, ...]
     program: str = ""
-    module: str = ""
+    distribution: str = ""
+    second: str = ""
     caches_only: bool = False
+    without_tcp: Callable[[], str] | None = None
+    hint: str = ""
 
-    def missing(self) -> str:
-        """Return why it cannot be measured here, or an empty string."""
-        if self.program and shutil.which(self.program) is None:
-            return f"{self.program} is not installed"
-        if self.module and importlib.util.find_spec(self.module.partition(".")[0]) is None:
-            return f"{self.module} cannot be imported by {sys.executable}"
-        return ""
+    def missing(self, parts: Collection[str] = ()) -> str:
+        """Return why it cannot be measured here, or an empty string.
+
+        :param parts: as for :class:`bench.templates.Kind`.
+        """
+        if self.program and installed.path_of(self.program) is None:
+            return f"{self.program} is not installed{self.hint}"
+        if self.distribution and installed.python_with(self.distribution) is None:
+            return f"{self.distribution} is not installed{self.hint}"
+        return self.without_tcp() if self.without_tcp is not None and "tcp" in parts else ""
+
+    def configure(self, values: Mapping[str, object], kind: Kind) -> list[str]:
+        """Write its configuration, if it has one, and return the words to start it.
+
+        :param values: what stands for ``PORT``, ``BACKEND``, ``DIR``, where it writes, ``CLIENTS`` and ``CONNECTIONS``.
+        """
+        known = {**values, **kind.values()}
+        known["PROGRAM"] = installed.path_of(self.program) or self.program
+        known["PYTHON"] = self.distribution and installed.python_with(self.distribution)
+        if "tcp" in kind.parts and self.name == "nginx":
+            known["STREAM_MODULE"] = installed.load_streams()
+        for name, template in (("SECOND", self.second), ("CONFIG", self.template)):
+            if template:
+                source = for_tcp(template) if "tcp" in kind.parts else template
+                known[name] = fill(source, Path(str(known["DIR"])) / template, known, kind.without())
+        return [filled(word, known) for word in self.command]
 
 
 @dataclass(slots=True)
@@ -90,15 +96,52 @@ class RunningProxy:
         return self.child.pid
 
 
+FROM_WHEELS = " (`make bench-peers` does that)"
 PROXIES: tuple[Proxy, ...] = (
     Proxy(OURS, "txproxy.toml", (sys.executable, "-m", "txproxy.main", "run", "-c", "@CONFIG@")),
-    Proxy("nginx", "nginx.conf", ("nginx", "-e", "@DIR@/nginx.error.log", "-p", "@DIR@", "-c", "@CONFIG@"), "nginx"),
-    Proxy("haproxy", "haproxy.cfg", ("haproxy", "-db", "-f", "@CONFIG@"), "haproxy"),
+    Proxy(
+        "nginx",
+        "nginx.conf",
+        ("@PROGRAM@", "-e", "@DIR@/nginx.error.log", "-p", "@DIR@", "-c", "@CONFIG@"),
+        "nginx",
+        without_tcp=installed.without_streams,
+    ),
+    Proxy("haproxy", "haproxy.cfg", ("@PROGRAM@", "-db", "-f", "@CONFIG@"), "haproxy"),
+    Proxy(
+        "envoy",
+        "envoy.yaml",
+        ("@PROGRAM@", "-c", "@CONFIG@", "--concurrency", "1", "--disable-hot-restart", "-l", "warning"),
+        "envoy",
+        hint=FROM_WHEELS,
+    ),
+    # One thread runs Go code at a time; the collector's work is on the same core too, and counts.
+    Proxy(
+        "traefik",
+        "traefik.yaml",
+        ("env", "GOMAXPROCS=1", "@PROGRAM@", "--configfile=@CONFIG@"),
+        "traefik",
+        second="traefik.routes.yaml",
+        hint=FROM_WHEELS,
+    ),
+    Proxy(
+        "caddy",
+        "caddy.caddyfile",
+        ("env", "GOMAXPROCS=1", "@PROGRAM@", "run", "--adapter", "caddyfile", "--config", "@CONFIG@"),
+        "caddy",
+        hint=FROM_WHEELS,
+    ),
+    Proxy(
+        "proxy.py",
+        "",
+        ("@PYTHON@", str(PEERS / "proxy_py.py"), "@PORT@", "@BACKEND@", "@DIR@/proxy.py.access.log", "@FIELDS@"),
+        distribution="proxy.py",
+        hint=FROM_WHEELS,
+    ),
     Proxy(
         "twisted.web.proxy",
         "",
-        (sys.executable, str(PEERS / "twisted_web_proxy.py"), "@PORT@", "@BACKEND@", "@DIR@/twisted.access.log"),
-        module="twisted.web",
+        ("@PYTHON@", str(PEERS / "twisted_web_proxy.py"), "@PORT@", "@BACKEND@", "@DIR@/twisted.access.log"),
+        distribution="twisted",
     ),
     Proxy(
         "varnish",
@@ -126,54 +169,47 @@ def start_proxy(
     :param bare: configure it without the fields that txproxy adds to requests.
     :param tls: it speaks TLS with its clients, and is seen to agree on what the others agree on.
     :param http2: it offers HTTP/2 to clients that speak TLS, and is seen to agree on that.
-    :param parts: of ``OPTIONAL_PARTS``, those sections of the configurations that are not left out; ``tcp`` for other
-        configurations, by which bytes are passed through unread.
+    :param parts: as for :class:`bench.templates.Kind`.
     :raises StartError: with the last lines it logged.
     """
     port = free_port()
+    if tls:
+        certificate.write(fleet.directory)
     values = {
         "PORT": port,
         "BACKEND": backend,
         "DIR": fleet.directory,
         "CLIENTS": machine.max_clients,
         "CONNECTIONS": machine.max_clients + OTHER_DESCRIPTORS,
-        "SCHEME": "https" if tls else "http",
-        "CIPHERS": CIPHERS,
-        "CIPHERSUITES": CIPHERSUITES,
-        "HTTP2": " http2" if http2 else "",
-        "ALPN": "h2,http/1.1" if http2 else "http/1.1",
-        "ALPN_LIST": '["h2", "http/1.1"]' if http2 else '["http/1.1"]',
     }
-    without = ["plain" if tls else "tls", *(part for part in OPTIONAL_PARTS if part not in parts)]
-    if bare:
-        without += ["fields", "cachefields"]
-    elif "cache" not in parts:
-        without.append("cachefields")
-    if tls:
-        certificate.write(fleet.directory)
-    if proxy.template:
-        template, suffix = proxy.template, Path(proxy.template).suffix
-        if "tcp" in parts:
-            template = f"{template.removesuffix(suffix)}.tcp{suffix}"
-        values["CONFIG"] = fill(template, fleet.directory / f"{proxy.name}{suffix}", values, without)
-    command = []
-    for word in proxy.command:
-        for name, value in values.items():
-            word = word.replace(f"@{name}@", str(value))
-        command.append(word)
+    command = proxy.configure(values, Kind(bare, tls, http2, parts))
     child = fleet.start(proxy.name, command, machine.proxy_core)
     try:
         wait_for_port(child, port)
-        if tls:
-            tls_client.see_agreed(port)
-            if http2:
-                tls_client.see_http2(port)
-        else:
-            client.fetch(port)
+        _wait_for_reply(port, tls=tls)
+        if http2:
+            tls_client.see_http2(port)
     except (StartError, client.ReplyError, BulkError, OSError) as error:
         fleet.stop(child)
         raise StartError(f"{error}{_log_tail(fleet.directory, proxy.name, child)}") from error
     return RunningProxy(proxy.name, port, child)
+
+
+def _wait_for_reply(port: int, *, tls: bool) -> None:
+    """Send requests until one is answered as it should be: Traefik listens before it has read its routes."""
+    deadline = time.monotonic() + REPLY_TIMEOUT_S
+    while True:
+        try:
+            if tls:
+                tls_client.see_agreed(port)
+            else:
+                client.fetch(port)
+        except (client.ReplyError, BulkError, OSError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
 
 def _log_tail(directory: Path, name: str, child: Child) -> str:
@@ -191,6 +227,7 @@ def start_small_backend(fleet: Fleet, machine: Machine) -> RunningProxy:
         values = {"DIR": fleet.directory, "PORT": port, "CONNECTIONS": machine.max_clients, "BODY": "x" * 1024}
         config = fill("backend.conf", fleet.directory / "backend.conf", values)
         (fleet.directory / "cached64k").write_bytes(b"x" * 65536)
+        (fleet.directory / "mebibyte").write_bytes(content())
         log = str(fleet.directory / "backend.error.log")
         child = fleet.start("backend", ["nginx", "-e", log, "-p", str(fleet.directory), "-c", str(config)])
     else:
@@ -202,6 +239,12 @@ def start_bulk_backend(fleet: Fleet) -> RunningProxy:
     """Start the backend of large bodies on the load's cores."""
     port = free_port()
     return _answering(fleet.module("backend", "bench.bulk", port), port)
+
+
+def start_sink_backend(fleet: Fleet) -> RunningProxy:
+    """Start the backend that counts request bodies on the load's cores."""
+    port = free_port()
+    return _answering(fleet.module("backend", "bench.sink", port), port)
 
 
 def _answering(child: Child, port: int) -> RunningProxy:

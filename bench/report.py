@@ -1,16 +1,12 @@
-"""Medians, spreads, tables and the JSON file."""
+"""Medians, spreads and tables."""
 
 from __future__ import annotations
 
-import json
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Sequence
 
 from bench.proxies import OURS
 from bench.runner import Outcome
-from bench.scenario import Settings
 
 
 def medians(outcome: Outcome) -> dict[str, dict[str, float]]:
@@ -86,24 +82,3 @@ def ratio_table(outcomes: Sequence[Outcome]) -> str:
         shown = f"{own[column.key]:,.{column.digits}f}" if own else "-"
         rows.append([outcome.scenario.name, column.title, shown, *cells])
     return table(rows)
-
-
-def write_json(path: Path, machine: Mapping[str, str], settings: Settings, outcomes: Sequence[Outcome]) -> None:
-    """Write every sample, median and ratio to *path*."""
-    document = {
-        "machine": dict(machine),
-        "settings": asdict(settings),
-        "scenarios": {
-            outcome.scenario.name: {
-                "main": outcome.scenario.main,
-                "valid": outcome.valid,
-                "broken": outcome.broken,
-                "absent": outcome.absent,
-                "medians": medians(outcome),
-                "ratios": ratios(outcome),
-                "samples": {name: [asdict(each) for each in taken] for name, taken in outcome.samples.items()},
-            }
-            for outcome in outcomes
-        },
-    }
-    path.write_text(json.dumps(document, indent=2) + "\n")

@@ -4,58 +4,24 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.bodies import Download, TlsDownload, TlsUpload, Upload
 from bench.bulk import BulkError
-from bench.cache import CacheDiffering, CacheFill, CacheHit, CacheHit64k
 from bench.client import ReplyError
-from bench.drill import Drill
 from bench.fleet import Fleet, StartError
-from bench.handshake import FullHandshake, ResumedHandshake
-from bench.http2 import Http2, Http2Browser, Http2Differing, Http2Download, Http2Upload
-from bench.latency import Latency
 from bench.machine import Machine
-from bench.picks import Picks
-from bench.proxies import Proxy, RunningProxy, start_bulk_backend, start_proxy, start_small_backend
-from bench.requests import Browser, Differing, KeepAlive, NewConnection, Tcp, TcpNewConnection, Tls, TlsDiffering
-from bench.scenario import Bench, Sample, Scenario, Settings
-from bench.steady import Idle, IdleCpu, Rss, TlsIdle
-
-SCENARIOS: tuple[Scenario, ...] = (
-    KeepAlive(),
-    Differing(),
-    Browser(),
-    NewConnection(),
-    Download(),
-    Upload(),
-    Tcp(),
-    TcpNewConnection(),
-    Tls(),
-    TlsDiffering(),
-    FullHandshake(),
-    ResumedHandshake(),
-    TlsDownload(),
-    TlsUpload(),
-    Http2(),
-    Http2Differing(),
-    Http2Browser(),
-    Http2Download(),
-    Http2Upload(),
-    Idle(),
-    TlsIdle(),
-    Latency(),
-    IdleCpu(),
-    Rss(),
-    Drill(),
-    Picks(),
-    CacheHit(),
-    CacheDiffering(),
-    CacheHit64k(),
-    CacheFill(),
+from bench.proxies import (
+    Proxy,
+    RunningProxy,
+    start_bulk_backend,
+    start_proxy,
+    start_sink_backend,
+    start_small_backend,
 )
+from bench.scenario import Bench, Sample, Scenario, Settings
 
 MEMORY = Path("/dev/shm")
 """Where files take no disk: nginx stores replies in files, and Varnish its log."""
@@ -69,12 +35,15 @@ class Outcome:
 
     :ivar samples: per proxy, one for each round.
     :ivar absent: per proxy that was not measured, why.
+    :ivar broken: why the scenario was not run at all; empty if it was.
+    :ivar took_s: how long all of it took.
     """
 
     scenario: Scenario
     samples: dict[str, list[Sample]] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     broken: str = ""
+    took_s: float = 0.0
 
     @property
     def valid(self) -> bool:
@@ -97,7 +66,7 @@ class Runner:
 
     def run(self, scenario: Scenario) -> Outcome:
         """Run *scenario* on processes and a directory of its own, both gone afterwards."""
-        outcome = Outcome(scenario)
+        outcome, began = Outcome(scenario), time.monotonic()
         self._say(f"\n== {scenario.name}: {scenario.summary}")
         if scenario.needs and shutil.which(scenario.needs) is None:
             outcome.broken = f"{scenario.needs} is not installed"
@@ -112,11 +81,11 @@ class Runner:
                     outcome.broken = str(error)
         if outcome.broken:
             self._say(f"!! {scenario.name} was not run: {outcome.broken}")
+        outcome.took_s = time.monotonic() - began
         return outcome
 
     def _measure(self, scenario: Scenario, fleet: Fleet, outcome: Outcome) -> None:
-        bulk = scenario.backend == "bulk"
-        backend = start_bulk_backend(fleet) if bulk else start_small_backend(fleet, self._machine)
+        backend = self._backend(scenario, fleet)
         bench = Bench(fleet, self._machine, self._settings, backend)
         running: dict[str, RunningProxy] = {}
         present = self._present(scenario, outcome)
@@ -147,10 +116,17 @@ class Runner:
                 if scenario.fresh:
                     fleet.stop(running.pop(proxy.name).child)
 
+    def _backend(self, scenario: Scenario, fleet: Fleet) -> RunningProxy:
+        if scenario.backend == "bulk":
+            return start_bulk_backend(fleet)
+        if scenario.backend == "sink":
+            return start_sink_backend(fleet)
+        return start_small_backend(fleet, self._machine)
+
     def _present(self, scenario: Scenario, outcome: Outcome) -> list[Proxy]:
         present = []
         for proxy in self._proxies:
-            reason = proxy.missing() or scenario.skips.get(proxy.name, "")
+            reason = proxy.missing(scenario.parts) or scenario.skips.get(proxy.name, "")
             if proxy.caches_only and "cache" not in scenario.parts:
                 reason = "it is compared as a cache only"
             if reason:

@@ -36,11 +36,11 @@ class Settings:
     """
 
     rounds: int = 3
-    seconds: float = 5.0
+    seconds: float = 3.0
     connections: int = 64
     size_mib: int = 1024
     idle: int = 10_000
-    rate: float = 500.0
+    rate: float = 100.0
     bare_peers: bool = False
 
 
@@ -87,6 +87,13 @@ class Bench:
     machine: Machine
     settings: Settings
     backend: RunningProxy
+    _warm: set[int] = field(default_factory=set)
+
+    def is_cold(self, proxy: RunningProxy) -> bool:
+        """Whether *proxy* has yet to be warmed up: true the first time that this is asked of its process."""
+        cold = proxy.pid not in self._warm
+        self._warm.add(proxy.pid)
+        return cold
 
     @contextmanager
     def window(self, proxy: RunningProxy) -> Iterator[Window]:
@@ -114,9 +121,11 @@ class Bench:
         load_share = (load_s + used.backend_s) / used.wall_s / len(self.machine.load_cores)
         if saturating and proxy_share < BUSY_SHARE:
             remarks.append(f"proxy core only {proxy_share:.0%} busy with it: its rate is not its limit")
+        if proxy_share < BUSY_SHARE:
+            # The load generator has one thread: it can be full while its cores are not.
             if max(load_share, load_s / used.wall_s) > BUSY_SHARE:
                 remarks.append(f"the load side was the limit (its cores {load_share:.0%} busy)")
-            elif load_share < DISTURBED_SHARE and proxy_share < DISTURBED_SHARE:
+            elif saturating and load_share < DISTURBED_SHARE and proxy_share < DISTURBED_SHARE:
                 remarks.append("neither side was busy: other work held the machine, take percentiles with care")
         if not self.machine.shares_core and used.others_s / used.wall_s > NOISE_SHARE:
             remarks.append(f"other work took {used.others_s / used.wall_s:.0%} of the proxy core")
@@ -129,13 +138,13 @@ class Scenario(ABC):
     """One question that is asked of every proxy.
 
     :cvar main: the key of the column that ratios are made of; less is better.
-    :cvar quick: whether it belongs to a run without ``--scenario``.
     :cvar fresh: whether every sample needs a proxy that was just started.
     :cvar max_rounds: never measured more often than this; 0 for as often as asked.
     :cvar needs: the load generator that must be installed; empty if the bench brings its own.
     :cvar tls: whether the proxies speak TLS with the clients.
     :cvar http2: whether they also offer HTTP/2 by ALPN.
     :cvar parts: optional sections of the configurations that it needs; see ``proxies.start_proxy``.
+    :cvar backend: which one stands behind the proxies; see ``proxies``.
     :cvar skips: proxies that are left out, with the reason.
     """
 
@@ -143,14 +152,13 @@ class Scenario(ABC):
     summary: ClassVar[str]
     main: ClassVar[str]
     columns: ClassVar[tuple[Column, ...]]
-    quick: ClassVar[bool] = True
     fresh: ClassVar[bool] = False
     max_rounds: ClassVar[int] = 0
     needs: ClassVar[str] = ""
     tls: ClassVar[bool] = False
     http2: ClassVar[bool] = False
     parts: ClassVar[tuple[str, ...]] = ()
-    backend: ClassVar[Literal["small", "bulk"]] = "small"
+    backend: ClassVar[Literal["small", "bulk", "sink"]] = "small"
     skips: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
