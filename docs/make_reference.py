@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, get_args, get_origin
 from pydantic import BaseModel
 
 from txproxy.config.model import Config
-from txproxy.config.support import NOT_YET, on, present
 
 PAGE = Path(__file__).with_name("configuration.md")
 BEGIN = "<!-- The tables from here on are written by make_reference.py: change the models instead. -->\n"
@@ -75,14 +74,10 @@ def lines() -> Iterator[str]:
         yield ""
         yield f"### {heading(table.pattern)}"
         yield ""
-        note = _not_yet(table.pattern)
         about = " ".join((table.model.__doc__ or "").split()).partition(": ")
         if table.pattern:
             text = about[2] if about[0].startswith("``") and about[2] else "".join(about)
             yield _escaped(text[:1].upper() + text[1:])
-            yield ""
-        if note is not None:
-            yield "*Not served yet.*"
             yield ""
         yield "| key | value | default | meaning |"
         yield "|-|-|-|-|"
@@ -115,13 +110,7 @@ def _rows(table: Table) -> Iterator[tuple[str, str, str, str]]:
         default = ""
         if not field.is_required() and (inner is None or properties[key].get("default") is False):
             default = _default(field.get_default(call_default_factory=True))
-        note = None
-        if _not_yet(table.pattern) is None:
-            note = _not_yet(f"{table.pattern}.{key}" if table.pattern else key)
-        meaning = _escaped(field.description or "")
-        if note is not None:
-            meaning += f" *{note or 'Not served yet.'}*"
-        yield f"`{key}`", _type(properties[key]), default, meaning
+        yield f"`{key}`", _type(properties[key]), default, _escaped(field.description or "")
 
 
 def _type(schema: Mapping[str, Any]) -> str:
@@ -151,17 +140,6 @@ def _default(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return f"`{json.dumps(value)}`"
-
-
-def _not_yet(path: str) -> str | None:
-    """Return what to say of a key that is refused now, empty for the usual words; None if it is served."""
-    for row in NOT_YET:
-        pattern = row.pattern.removesuffix(".*") if path and row.pattern == f"{path}.*" else row.pattern
-        if pattern == path:
-            if row.served:
-                return f"Served so far: {row.served}."
-            return "" if row.refuse in (present, on) else "Not all of it is served yet."
-    return None
 
 
 def updated(page: str) -> str:
