@@ -57,6 +57,13 @@ def at_once(calls: Iterable[Callable[[], Any]]) -> list[Any]:
     return [results[number] for number in range(len(threads))]
 
 
+def tcp_buffers_bytes() -> dict[str, int]:
+    """Return the most that this kernel lets the buffer of a connection's receiver ("rmem") and sender ("wmem") grow to."""
+    return {
+        name: int(Path(f"/proc/sys/net/ipv4/tcp_{name}").read_text("ascii").split()[2]) for name in ("rmem", "wmem")
+    }
+
+
 def wait_until_read(client: Client) -> None:
     """Wait until the process at the other end of an IPv4 loopback connection has read all that was sent to it."""
     ours, theirs = client.socket.getsockname()[1], client.socket.getpeername()[1]

@@ -54,6 +54,8 @@ def _chunked(chunks: bytes) -> Handler:
 
 
 _WIDE = "".join(f"X-Wide-{number}: {'w' * 7000}\r\n" for number in range(WIDE_FIELDS))
+WIDE_HEAD_BYTES = len(_WIDE)
+"""At least, of the reply to a request for /wide, as it comes from the backend."""
 
 
 def conformance_backend() -> Backend:

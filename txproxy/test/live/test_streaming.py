@@ -8,11 +8,10 @@ import select
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from .helpers import MIB, settled
+from .helpers import MIB, settled, tcp_buffers_bytes
 from .judge import JudgedRequest
 from .peers import DEADLINE_S, Backend, BackendConnection, Client, ProxyProcess, config_for, http_reply, wait_for
 
@@ -23,9 +22,7 @@ def kernel_bytes() -> int:
     That is what both senders have queued, what the proxy has not read, and a pipe. A kernel lets these buffers grow
     up to its limits, if it likes: some have 32 MiB for what a connection receives.
     """
-    limits = {
-        name: int(Path(f"/proc/sys/net/ipv4/tcp_{name}").read_text("ascii").split()[2]) for name in ("rmem", "wmem")
-    }
+    limits = tcp_buffers_bytes()
     return (limits["rmem"] + 2 * limits["wmem"]) // MIB * MIB + 4 * MIB
 
 
