@@ -11,6 +11,9 @@ from txproxy.exchange import Exchange
 from txproxy.policy.deadlines import NEVER
 from txproxy.wire.bodies import LengthReader
 
+_COPIED_FIRST_BYTES = 98304
+"""More than one read: where the kernel moves all behind the first, 1 MiB takes 440 microseconds instead of 370."""
+
 
 class ReceivingConnection(ClosingConnection):
     """Reads bodies.
@@ -48,7 +51,9 @@ class ReceivingConnection(ClosingConnection):
     def _splice_body(self, exchange: Exchange, reader: LengthReader) -> None:
         """Read no more of a body, if nothing of it is kept and the backend's connection can take it from the kernel."""
         pipes, server, body = self.site.tools.pipes, exchange.server, exchange.body
-        if body.can_be_sent or pipes is None or server is None or server.body_target is None:
+        if body.can_be_sent or body.received < _COPIED_FIRST_BYTES:
+            return
+        if pipes is None or server is None or server.body_target is None:
             return
         spliced = splice_body(reader, self.transport, server.body_target, pipes, self._body_moved)
         if spliced is not None:

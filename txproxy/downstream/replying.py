@@ -158,8 +158,12 @@ class ReplyingConnection(LingeringConnection):
         if self._chunked:
             data = write_chunk(data)
         if self._head:
-            data, self._head = self._head + data, b""
+            head, self._head = self._head, b""
             exchange.head_sent = True
+            if len(data) > _JOIN_BYTES:
+                self.transport.writeSequence((head, data))
+                return
+            data = head + data
         self.transport.write(data)
 
     @property

@@ -14,6 +14,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from txproxy.net.interfaces import IEagerTransport
+from txproxy.net.stream import READ_BYTES
 from txproxy.policy.facts import TlsFacts
 from txproxy.testing import CLOSE, REFUSE, RESET, SILENT, Dialogue, FakePort, FakeTransport, Head, site
 
@@ -74,12 +75,12 @@ class FakeTransportTests(SynchronousTestCase):
         verifyObject(IEagerTransport, self.transport)
 
     def test_readsOneBufferPerTurn(self) -> None:
-        """Each turn brings 64 KiB at most."""
-        self.transport.arriving += bytes(65537)
+        """Each turn brings what a real transport reads at most."""
+        self.transport.arriving += bytes(READ_BYTES + 1)
         self.assertTrue(self.transport.turn())
-        self.assertEqual(list(map(len, self.protocol.told)), [65536])
+        self.assertEqual(list(map(len, self.protocol.told)), [READ_BYTES])
         self.assertTrue(self.transport.turn())
-        self.assertEqual(list(map(len, self.protocol.told)), [65536, 1])
+        self.assertEqual(list(map(len, self.protocol.told)), [READ_BYTES, 1])
         self.assertFalse(self.transport.turn())
 
     def test_pausedReadsNothing(self) -> None:

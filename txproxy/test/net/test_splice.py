@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from txproxy.net import pipes, splice, tcp
 from txproxy.net.pipes import PipePool
 from txproxy.net.splice import Splice, SpliceEnd, can_splice
+from txproxy.net.stream import READ_BYTES
 from txproxy.test.net.fakes import FakeReactor, FakeSocket, RecordingProducer, RecordingProtocol
 from txproxy.test.net.splice_fakes import Rig
 from txproxy.test.net.tls_fakes import Wire
@@ -166,15 +167,15 @@ class MovingTests(RigMixin, SynchronousTestCase):
 
     def test_fair(self) -> None:
         """An event moves a bounded number of bytes, whatever waits."""
-        self.patch(splice, "EVENT_BYTES", 65536)
+        self.patch(splice, "EVENT_BYTES", READ_BYTES)
         rig = self.copying()
         rig.target.socket.setsockopt(1, 7, 1 << 18)
         rig.begin()
         rig.sender.send(b"x" * 100000)
         rig.reactor.turn()
-        self.assertEqual(rig.owner.moved, [65536])
+        self.assertEqual(rig.owner.moved, [READ_BYTES])
         rig.reactor.turn()
-        self.assertEqual(rig.owner.moved[1:], [100000 - 65536])
+        self.assertEqual(rig.owner.moved[1:], [100000 - READ_BYTES])
 
     def test_bothWays(self) -> None:
         """A tunnel is two splices; each goes its own way, also while the other waits."""

@@ -312,6 +312,13 @@ class EagernessTests(TransportMixin, SynchronousTestCase):
         self.assertEqual(self.socket.calls, ["send", "send", "sendmsg"])
         self.assertEqual((self.reactor.writers, transport.queued_bytes), (set(), 0))
 
+    def test_pieceOfUsualSizeComesWithItsHead(self) -> None:
+        """What a backend writes as a head and 64 KiB is one piece of the stream, not one and a rest."""
+        transport = self.connect()
+        self.socket.arriving = [b"h" * 2048 + b"b" * 65536]
+        transport.doRead()
+        self.assertEqual(len(self.protocol.received), 2048 + 65536)
+
     def test_onlyTheRestIsQueued(self) -> None:
         """What the kernel does not take is counted, and sent before anything that is written later."""
         transport = self.connect()
