@@ -20,7 +20,7 @@ def cookies_of(fields: list[Field], name: bytes) -> Iterator[bytes]:
     """
     for field_name, value in fields:
         # What is quickly seen is looked at first: every field of a request comes by here.
-        if len(field_name) == 6 and name in value and field_name.lower() == b"cookie":
+        if len(field_name) == 6 and value.find(name) >= 0 and field_name.lower() == b"cookie":
             for pair in value.split(b";"):
                 found, equals, text = pair.partition(b"=")
                 if found.strip(OWS) == name and equals:

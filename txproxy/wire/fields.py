@@ -45,6 +45,8 @@ RFC 9112 section 5: name, whitespace, and the value with the whitespace behind i
 
 Nothing is tried twice: else a line of thousands of spaces and one bad byte would take seconds.
 """
+_NOT_AT_ITS_END = frozenset((b" ", b"\t", b""))
+"""What the last byte of a value cannot be that goes on as it is, an empty one being none."""
 _MOST_SHOWN_BYTES = 30
 _MOST_LINES = 2048
 _MOST_LINE_BYTES = 512
@@ -130,7 +132,7 @@ class FieldTokenizer:
             raise error(f"field line {line[:_MOST_SHOWN_BYTES]!r}")
         name, space, value = parts.groups()
         text: bytes | None = None
-        if space != b" " or value[-1:] in OWS:
+        if space != b" " or value[-1:] in _NOT_AT_ITS_END:
             value = value.rstrip(OWS)
             text = b"%b: %b" % (name, value)
         kind = _recall_kind(name)

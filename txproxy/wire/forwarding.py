@@ -173,7 +173,7 @@ def _plain_lines(request: RequestHead) -> bytes:
     length = known.get(b"content-length", b"")
     if length[:1] == b"0" and length != b"0":
         return b""
-    return b"\r\n".join((*lines, b"X-Forwarded-Host: " + request.host))
+    return b"\r\n".join(lines) + b"\r\nX-Forwarded-Host: " + request.host
 
 
 def _without_connection(lines: list[bytes]) -> list[bytes]:

@@ -45,7 +45,7 @@ def url_for(origin: bytes, target: bytes, normal_path: bytes, suspicious: bool) 
     :param suspicious: as in a request's head.
     """
     path, mark, query = target.partition(b"?")
-    if not suspicious and b"//" not in path:
+    if not suspicious and path.find(b"//") < 0:
         path = normal_path
     return origin + path + mark + query
 
