@@ -25,7 +25,6 @@ from zope.interface import implementer
 from txproxy.errors import BackendClosed, ClientLeft, IdleTimeout, ProxyError, TooOld
 from txproxy.net.pipes import PipePool
 from txproxy.net.splice import Splice, SpliceEnd, can_splice
-from txproxy.net.stream import READ_BYTES
 from txproxy.policy.deadlines import NEVER, Deadlines
 
 _LOOK_S = 60.0
@@ -33,8 +32,10 @@ _LOOK_S = 60.0
 come and go by the thousands within the hour that one of them may be idle."""
 
 
+_LONG_BYTES = 49152
+"""A read of so much is a long one. It need not be full: what a unix socket hands over in bulk has many lengths."""
 _BULK_READS = 4
-"""So many full reads in a row are bulk: the kernel moves what follows past this process's memory."""
+"""So many long reads in a row are bulk: the kernel moves what follows past this process's memory."""
 _SHORT_BYTES = 16384
 _MOST_SHORT = 16
 """So many short moves in a row are a conversation again, which costs less if it is read and written."""
@@ -111,7 +112,7 @@ class TunnelEnd:
         self._loss = loss
         self._splice: Splice | None = None
         self._in_a_row = 0
-        """Full reads while bytes are copied, short moves while they are spliced."""
+        """Long reads while bytes are copied, short moves while they are spliced."""
 
     def dataReceived(self, data: bytes) -> None:
         """Pass bytes on."""
@@ -119,12 +120,12 @@ class TunnelEnd:
         self.received += len(data)
         tunnel.moved_at = tunnel.clock()
         self.other.send(data)
-        if len(data) == READ_BYTES:
-            self._read_in_full()
+        if len(data) >= _LONG_BYTES:
+            self._read_much()
         else:
             self._in_a_row = 0
 
-    def _read_in_full(self) -> None:
+    def _read_much(self) -> None:
         self._in_a_row += 1
         pipes, other = self._tunnel.pipes, self.other
         if self._in_a_row < _BULK_READS or pipes is None or other.is_lost or self.is_lost:

@@ -23,7 +23,7 @@ READ_BYTES = 81920
 """
 At most so many bytes are read at a time: 64 KiB, by which most programs write what is long, come whole with their head.
 Where they come in two pieces, what is left of the second costs as much as a short reply. It is a number of whole
-records of TLS, and frames of HTTP/2, for what goes on in those.
+records of TLS, and frames of HTTP/2, for what goes on in those. From TLS itself four records are read at a time.
 
 Each read has a buffer of its own. One that all share (C{recv_into}) would have to be copied from, which costs more than
 the allocation that it saves: 2.40 against 2.25 microseconds for 100 bytes sent and read, 4.54 against 4.05 for 16 KiB.

@@ -19,12 +19,13 @@ def merged(reports: Sequence[Report], numbers: Mapping[str, int] | None = None) 
     """Return one report for all workers.
 
     Connections, requests and sizes are added up. What all should agree on is told as the worker has it that has loaded
-    its configuration last, but for backends: see ``_backend``. It began when the first of them did.
+    its configuration last, but for backends: see ``_backend``. It began when the first of them did. A worker that has
+    stopped, and will be gone in a moment, has nothing of that left to tell.
 
     :param reports: of each worker, at least one; they are not changed.
     :param numbers: of all, the dead included; the sums of these if omitted.
     """
-    latest = max(reports, key=lambda each: each["config"]["loaded_at"])
+    latest = max(reports, key=lambda each: (bool(each["listeners"]), each["config"]["loaded_at"]))
     if numbers is None:
         sums: Counter[str] = Counter()
         for each in reports:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from twisted.internet.error import ConnectionDone
 from twisted.trial.unittest import SynchronousTestCase
 
+from txproxy.bridge import tunnel as tunnel_module
 from txproxy.bridge.tunnel import Side, Tunnel, TunnelLimits, TunnelTools
 from txproxy.errors import BackendClosed, ClientLeft, IdleTimeout, ProxyError, ShuttingDown, TooOld
 from txproxy.policy.deadlines import Deadlines
@@ -86,6 +87,19 @@ class TunnelTests(SynchronousTestCase):
         talk.says(talk.far, b"answer!")
         self.assertEqual((bytes(talk.far.sent), bytes(talk.near.sent)), (b"question", b"answer!"))
         self.assertEqual((talk.tunnel.near.received, talk.tunnel.far.received), (8, 7))
+
+    def test_bulkInPiecesOfManyLengths(self) -> None:
+        """What comes in bulk is spliced, though a unix socket hands it over in reads that are long but not full."""
+        begun: list[Any] = []
+        self.patch(tunnel_module, "can_splice", lambda source, target: True)
+        self.patch(tunnel_module, "Splice", lambda *ends: SimpleNamespace(start=lambda: begun.append(ends)))
+        for lengths, is_bulk in (((69312, 61760, 81920, 49152), True), ((81920, 81920, 16384, 81920), False)):
+            talk = Tunnelled()
+            talk.tunnel.pipes = SimpleNamespace()  # type: ignore[assignment]
+            for length in lengths:
+                talk.says(talk.far, bytes(length))
+            self.assertEqual(len(begun), is_bulk)
+            begun.clear()
 
     def test_whatCameEarlyComesFirst(self) -> None:
         """What either side has said before is passed on before all else, and counted."""

@@ -164,12 +164,13 @@ def pipes_of(pid: int) -> int:
     return sum(name.startswith("pipe:") for name in names)
 
 
-def test_bulk_goes_past_the_process() -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "unix"])
+def test_bulk_goes_past_the_process(host: str) -> None:
     """What comes in bulk is moved by the kernel through a pipe, as soon as a slow reader takes some of it."""
     small, stream, held = Stream(4, 10), Stream(3, 64 * MIB), set()
     turns = iter((small, stream))
     with (
-        StreamServer(lambda connection: next(turns).send(connection)) as server,
+        StreamServer(lambda connection: next(turns).send(connection), host=host) as server,
         ProxyProcess(tcp_config(server.address)) as proxy,
     ):
         with connect(proxy.port) as client:

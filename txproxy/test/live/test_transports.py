@@ -32,6 +32,8 @@ from twisted.logger import globalLogPublisher
 from zope.interface import implementer
 
 from txproxy.net.epoll import DirectEPollReactor
+from txproxy.net.sending import HIGH_WATERMARK_BYTES
+from txproxy.net.stream import READ_BYTES
 
 from .loops import DEADLINE_S, Loop, Noting, NotingFactory, SlowEcho, connect, read_all
 
@@ -76,7 +78,7 @@ def test_echo_of_16_mib_to_a_slow_reader(loop: Loop) -> None:
         sender.join(DEADLINE_S)
     assert digest.digest() == hashlib.sha256(sent).digest()
     assert SlowEcho.pauses > 0
-    assert SlowEcho.deepest <= 2 * 65536
+    assert SlowEcho.deepest <= HIGH_WATERMARK_BYTES + READ_BYTES
 
 
 def test_lose_connection_flushes(loop: Loop) -> None:

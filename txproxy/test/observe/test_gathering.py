@@ -191,6 +191,13 @@ class MergedTests(SynchronousTestCase):
         self.assertEqual(merged([report(0, state="stopping"), report(1)])["state"], "ready")
         self.assertEqual(merged([report(0, state="stopping")])["state"], "stopping")
 
+    def test_stopped(self) -> None:
+        """A worker that has stopped before the others takes nothing of what they tell with it, whenever it has begun."""
+        gone = report(0, state="stopping", clusters={}, listeners=[], config={"loaded_at": 99.0})
+        told = merged([report(1, backend("a"), state="stopping"), gone])
+        self.assertEqual([each["name"] for each in told["clusters"]["app"]["backends"]], ["a"])
+        self.assertEqual(len(told["listeners"]), 1)
+
     def test_errors(self) -> None:
         """Of the last errors of all, the last 50 are told."""
         lists = [[{"at": float(at), "end": "x"} for at in range(first, 200, 2)] for first in (0, 1)]

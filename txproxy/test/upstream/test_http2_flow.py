@@ -8,6 +8,7 @@ from h2.settings import SettingCodes
 from hyperframe.frame import RstStreamFrame
 from twisted.internet.defer import Deferred
 
+from txproxy.net.stream import READ_BYTES
 from txproxy.pipeline import catalogue
 from txproxy.test.talk import GET, post
 from txproxy.test.upstream.http2_backend import Http2Backend, Http2Case
@@ -16,7 +17,7 @@ from txproxy.testing import Dialogue, Peer
 WINDOW = 65535
 HIGH = 65536
 """The high watermark."""
-READ = 65536
+READ = READ_BYTES
 """What is read at a time, and may come on top of it."""
 
 
